@@ -1,0 +1,62 @@
+# Every command a person needs. `make` alone lists them.
+# All but help, serve and clean first make the virtual environment, once (tools/setup_env.py).
+
+# The folder of this file, also under `make -C` and `make -f`, with spaces in the path.
+ROOT := $(shell cd "$$(dirname "$$(echo '$(MAKEFILE_LIST)' | sed 's/^ *//')")" && pwd)
+PYTHON ?= python3
+VENV ?= .venv
+REQUIREMENTS ?= requirements.txt
+PORT ?= 8000
+
+# An absolute path, because notebooks run in book/.
+ENV := $(if $(filter /%,$(firstword $(VENV))),$(VENV),$(ROOT)/$(VENV))
+IN := cd "$(ROOT)" &&
+BIN := "$(ENV)/bin"
+PY := $(BIN)/python
+
+# Caches live in the environment: nothing is read from or written to the home directory.
+export MPLCONFIGDIR := $(ENV)/cache/matplotlib
+export IPYTHONDIR := $(ENV)/cache/ipython
+export PYTHONNOUSERSITE := 1
+
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval.cfg
+
+.PHONY: help setup book serve test notebooks experiments budget lint clean
+.DEFAULT_GOAL := help
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' "$(ROOT)/Makefile" | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+setup:
+	@$(IN) VENV="$(VENV)" $(PYTHON) tools/setup_env.py --requirements "$(REQUIREMENTS)"
+
+book: setup  ## build the book from scratch, every warning an error
+	@$(IN) rm -rf _build/html _build/.doctrees _build/jupyter_execute
+	@$(IN) $(BIN)/jupyter-book build book -W --keep-going -n -q
+	@echo "The book is at $(ROOT)/_build/html/index.html"
+
+serve:  ## show the built book on this machine (PORT=8000)
+	@test -f "$(ROOT)/_build/html/index.html" || { echo "There is no book yet: run make book first."; exit 1; }
+	@echo "The book is at http://localhost:$(PORT)/ (Ctrl+C stops)"
+	@$(IN) $(PYTHON) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+test: lint  ## check everything: style, layers, tests, and every cell of every notebook
+	@$(IN) $(PY) -m pytest tests book $(NBVAL) -n 2 --dist loadscope
+
+notebooks: setup  ## run every chapter and store it in its normal form
+	@$(IN) $(PY) tools/notebooks.py run book/*.ipynb
+
+experiments: setup  ## run every long experiment and store its results (an hour or so)
+	@$(IN) for file in experiments/[0-9]*.py; do echo "$$file"; $(PY) "$$file" || exit 1; done
+
+budget: setup  ## print seconds and peak memory of every chapter
+	@$(IN) $(PY) tools/notebooks.py budget book/*.ipynb
+
+lint: setup  ## check style, formatting and the order of the modules
+	@$(IN) $(BIN)/ruff check .
+	@$(IN) $(BIN)/ruff format --check .
+	@$(IN) $(BIN)/lint-imports --no-logo
+
+clean:  ## remove what was built; the environment stays
+	@$(IN) rm -rf _build .pytest_cache .hypothesis .ruff_cache .import_linter_cache *.egg-info
+	@$(IN) find attncourse book experiments tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,200 @@
+"""A tiny book under the real configuration: planted faults fail its build, and its clean twin passes.
+
+Also looks at what the clean twin became: claims and their links, the derived address, no request elsewhere.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+JUPYTER_BOOK = Path(sys.executable).with_name("jupyter-book")
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+CLAIMS = """\
+measured over 3 seeds
+✓ 01-recall · attention recalls at distance 100: at least 0.95
+✓ 01-flat [S04 holds with conditions] · gradient at distance 511: near 1.5 (within 0.1)
+"""
+ALT = {"mystnb": {"image": {"alt": "One red dot"}}}
+
+pytestmark = pytest.mark.book
+
+
+@dataclass(frozen=True)
+class Site:
+    """A built book: exit status, what the build said, and its folder."""
+
+    status: int
+    said: str
+    html: Path
+
+    def page(self, name):
+        return (self.html / f"{name}.html").read_text(encoding="utf-8")
+
+
+def picture(source, metadata):
+    """Return a cell with a stored picture."""
+    output = nbformat.v4.new_output("display_data", data={"image/png": PIXEL, "text/plain": ["<Figure>"]})
+    return nbformat.v4.new_code_cell(source, metadata=metadata, outputs=[output], execution_count=1)
+
+
+def stream(source, text):
+    """Return a cell that printed a text."""
+    output = nbformat.v4.new_output("stream", name="stdout", text=text)
+    return nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1)
+
+
+def build(folder, chapter, page):
+    """Build a book of one chapter and one page under the real configuration, as `make book` does."""
+    book = folder / "book"
+    for name in ("_ext", "_assets", "_extra"):
+        shutil.copytree(ROOT / "book" / name, book / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "_config.yml", folder)
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nchapters:\n- file: 01-a\n- file: page\n", "utf-8"
+    )
+    (book / "references.bib").write_text("", "utf-8")
+    (book / "index.md").write_text("# A tiny book\n\nWith two pages.\n", "utf-8")
+    (book / "page.md").write_text(page, "utf-8")
+    notebook = nbformat.v4.new_notebook(cells=chapter)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, book / "01-a.ipynb")
+    # an empty PATH: the build must find Node among the installed packages, not on the machine
+    environment = os.environ | {"PATH": "", "NO_COLOR": "1"}
+    command = [JUPYTER_BOOK, "build", book, "-W", "--keep-going", "-n"]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=environment, stdin=subprocess.DEVNULL, timeout=100
+    )
+    return Site(done.returncode, done.stdout + done.stderr, folder / "_build" / "html")
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """Build the book without a fault."""
+    chapter = [
+        nbformat.v4.new_markdown_cell(
+            "# A chapter\n\n## A heading\n\n"
+            "It recalls at least 0.95 {claim}`01-recall`. See [the page](page.md#there)."
+        ),
+        stream("claim(...)", CLAIMS),
+        picture("plt.show()", ALT),
+    ]
+    page = (
+        "# A page\n\n## There\n\nFlat, near 1.5 (within 0.1) {claim}`01-flat`; {ref}`claim-01-flat`; "
+        "[a heading](01-a.ipynb#a-heading).\n\n"
+        "$$ \\softmax(\\vq^\\top \\vk) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n"
+    )
+    return build(tmp_path_factory.mktemp("clean site"), chapter, page)
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """Build the book with every fault that its author could plant."""
+    chapter = [
+        nbformat.v4.new_markdown_cell("# A chapter\n\nIt recalls {claim}`01-nowhere`."),
+        stream("claim(...)", CLAIMS),
+        stream("claim(...) again", CLAIMS.splitlines()[1]),
+        picture("no alt text", {}),
+        picture("a file name as alt text", {"mystnb": {"image": {"alt": "figure-3.png"}}}),
+    ]
+    page = (
+        "# A page\n\n[a page that is not there](nowhere.md), [a heading that is not](01-a.ipynb#nowhere), "
+        "{ref}`no-such-label`, {eq}`eq-none`, {cite}`nobody1900`, {term}`no such term`.\n\n"
+        "$$ \\frac{1}{ $$ (eq-a)\n\n$$ \\nosuchmacro $$ (eq-b)\n"
+    )
+    return build(tmp_path_factory.mktemp("faulty site"), chapter, page)
+
+
+def test_clean_book_builds(clean):
+    assert clean.status == 0, clean.said
+    assert "WARNING" not in clean.said
+
+
+def test_faulty_book_fails(faulty):
+    assert faulty.status != 0
+
+
+@pytest.mark.parametrize(
+    ("place", "message", "times"),
+    [
+        ("01-a.ipynb", r"figure without alt text", 2),
+        ("01-a.ipynb", r"no cell prints the claim '01-nowhere'", 1),
+        ("01-a.ipynb", r"claim '01-recall' is printed twice", 1),
+        ("page.md", r"KaTeX: ParseError.*\\frac", 1),
+        ("page.md", r"KaTeX: unknown command \\nosuchmacro", 1),
+        ("page.md", r"nowhere\.md", 1),
+        ("page.md", r"local id not found.*nowhere", 1),
+        ("page.md", r"undefined label: 'no-such-label'", 1),
+        ("page.md", r"equation not found: eq-none", 1),
+        ("page.md", r'could not find bibtex key "nobody1900"', 1),
+        ("page.md", r"term not in glossary: 'no such term'", 1),
+    ],
+)
+def test_fault_is_reported(faulty, place, message, times):
+    found = re.findall(rf"{re.escape(place)}\S*:.*(?:WARNING|ERROR): .*{message}", faulty.said)
+    assert len(found) == times, faulty.said
+
+
+def test_claims_have_addresses_and_show_all_their_parts(clean):
+    page = clean.page("01-a")
+    for name in ("01-recall", "01-flat"):
+        assert len(re.findall(rf'<pre class="[^"]*\bclaim\b[^"]*" id="claim-{name}">', page)) == 1
+    assert "measured over 3 seeds" in page
+    assert '<span class="claim-source claim-holds-with-conditions">[S04 holds with conditions]</span>' in page
+    text = re.sub(r"<[^>]+>", "", page)
+    assert all(line in text for line in CLAIMS.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("page", "target", "words"),
+    [
+        ("01-a", "#claim-01-recall", "attention recalls at distance 100: at least 0.95"),
+        ("page", "01-a.html#claim-01-flat", "gradient at distance 511: near 1.5 (within 0.1)"),
+    ],
+)
+def test_claim_role_leads_to_the_output(clean, page, target, words):
+    link = re.search(r'<sup class="claim-ref"><a [^>]*>.*?</a></sup>', clean.page(page)).group()
+    assert f'href="{target}"' in link
+    assert f"checked by the cell that prints: {words}" in link
+    assert "✓" in link
+
+
+def test_claim_can_also_be_referred_to_by_ref(clean):
+    assert clean.page("page").count('href="01-a.html#claim-01-flat"') == 2
+
+
+def test_addresses_follow_from_the_repository(clean):
+    repository = re.search(
+        r"url: (https://github\.com/(\S+)/(\S+))", (ROOT / "_config.yml").read_text("utf-8")
+    )
+    address, owner, name = repository.groups()
+    site = f"https://{owner}.github.io/{name}/"
+    page = clean.page("01-a")
+    assert f'<link rel="canonical" href="{site}01-a.html"' in page
+    assert f'<meta property="og:url" content="{site}01-a.html"' in page
+    assert f"https://mybinder.org/v2/gh/{owner}/{name}/main?urlpath=lab/tree/book/01-a.ipynb" in page
+    assert f"https://colab.research.google.com/github/{owner}/{name}/blob/main/book/01-a.ipynb" in page
+    assert f"{address}/edit/main/book/01-a.ipynb" in page
+    assert f"{site}01-a.html" in (clean.html / "sitemap.xml").read_text("utf-8")
+
+
+def test_pages_ask_no_other_site(clean):
+    for path in clean.html.rglob("*.html"):
+        text = path.read_text("utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="([^"]+)"', text)
+        loaded += re.findall(r'<link\b(?![^>]*rel="canonical")[^>]*\bhref="([^"]+)"', text)
+        assert not [url for url in loaded if re.match(r"(?:https?:)?//", url)], path.name
+
+
+def test_formulas_are_rendered_by_the_build(clean):
+    page = clean.page("page")
+    assert 'class="katex-html"' in page
+    assert "katex-error" not in page
+    assert (clean.html / "katex" / "katex.min.css").exists()
