@@ -50,6 +50,33 @@ def check_floats(name: str, array: Any, *, min_axes: int = 2) -> None:
         raise ValueError(f"{name} must not contain NaN, got {name} with {int(not_a_number.sum())} NaN")
 
 
+def check_finite(name: str, array: Any) -> None:
+    """Require finite numbers: an infinite score has no softmax, and keys are hidden by a mask.
+
+    Raises
+    ------
+    ValueError
+        If an entry is infinite.
+    """
+    infinite = abs(array) == float("inf")
+    if bool(infinite.any()):
+        raise ValueError(
+            f"{name} must be finite (hide keys by a mask), got {name} with {int(infinite.sum())} infinite"
+        )
+
+
+def check_type(name: str, value: Any, kind: type) -> None:
+    """Require a value of one type: a function for tensors must not be handed a NumPy array half-way.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is of another type.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be of type {kind.__name__}, got {name} of type {type(value).__name__}")
+
+
 def check_same_axis(name: str, array: Any, other_name: str, other: Any, *, axis: int, what: str) -> None:
     """Require two arrays to agree in the length of one axis; ``what`` names it in the text.
 

@@ -3,18 +3,21 @@
 Built in chapter 4.
 """
 
+import itertools
 import math
 
 import torch
 from torch.nn import functional as F
 
 from attncourse._checks import (
+    check_finite,
     check_floats,
     check_leading_axes,
     check_mask,
     check_number,
     check_same_axis,
     check_same_dtype,
+    check_type,
 )
 
 
@@ -40,14 +43,15 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None = None) -> to
     TypeError
         If ``scores`` are not floating point or ``mask`` is not boolean.
     ValueError
-        If ``mask`` does not broadcast to ``scores``, or ``scores`` are empty or hold NaN.
+        If ``mask`` does not broadcast to ``scores``, or ``scores`` are empty, infinite or hold NaN.
 
     Notes
     -----
     Half-precision scores are exponentiated in float32 and rounded once at the end.
     Time and memory O(n_queries · n_keys). Built in chapter 4.
     """
-    check_floats("scores", scores)
+    _check_tensors(mask, scores=scores)
+    check_finite("scores", scores)
     if mask is not None:
         check_mask(mask, scores.shape)
     return _masked_softmax(scores, mask)
@@ -92,23 +96,24 @@ def attend(
     TypeError
         If an argument is of the wrong kind or the dtypes differ.
     ValueError
-        If the shapes do not fit, or an argument is empty or holds NaN.
+        If the shapes do not fit, an argument is empty or holds NaN, or a score is infinite.
 
     Notes
     -----
     Time O(n_queries · n_keys · d_value). Built in chapter 4.
     """
-    check_floats("value", value)
-    check_floats("scores", scores)
-    check_same_dtype("scores", scores, "value", value)
+    _check_tensors(mask, scores=scores, value=value)
+    check_finite("scores", scores)
     check_leading_axes(scores=scores, value=value)
     if scores.shape[-1] != value.shape[-2]:
         raise ValueError(
             "scores must have one entry per row of value on its last axis, "
             f"got scores.shape={tuple(scores.shape)}, value.shape={tuple(value.shape)}"
         )
-    weights = masked_softmax(scores, mask)
-    return weights @ value, weights
+    if mask is not None:
+        check_mask(mask, scores.shape)
+    weights = _masked_softmax(scores, mask)
+    return weights @ value, weights  # (..., n_queries, d_value), (..., n_queries, n_keys)
 
 
 def scaled_dot_product_attention(
@@ -180,12 +185,20 @@ def scaled_dot_product_attention(
 def _check_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> None:
-    for name, array in (("query", query), ("key", key), ("value", value)):
-        check_floats(name, array)
-    check_same_dtype("query", query, "key", key)
-    check_same_dtype("key", key, "value", value)
+    _check_tensors(mask, query=query, key=key, value=value)
     check_same_axis("query", query, "key", key, axis=-1, what="last axis")
     check_same_axis("key", key, "value", value, axis=-2, what="number of tokens")
     leading = check_leading_axes(query=query, key=key, value=value)
     if mask is not None:
         check_mask(mask, (*leading, query.shape[-2], key.shape[-2]))
+
+
+def _check_tensors(mask: torch.Tensor | None, **arrays: torch.Tensor) -> None:
+    """Require floating-point tensors of one dtype, and a mask that is a tensor too."""
+    for name, array in arrays.items():
+        check_type(name, array, torch.Tensor)
+        check_floats(name, array)
+    for name, other in itertools.pairwise(arrays):
+        check_same_dtype(name, arrays[name], other, arrays[other])
+    if mask is not None:
+        check_type("mask", mask, torch.Tensor)

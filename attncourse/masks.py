@@ -5,7 +5,7 @@ Built in chapter 4.
 
 import torch
 
-from attncourse._checks import check_array, check_count, dtype_name
+from attncourse._checks import check_count, check_type, dtype_name
 
 
 def padding_mask(lengths: torch.Tensor, n_keys: int) -> torch.Tensor:
@@ -35,7 +35,7 @@ def padding_mask(lengths: torch.Tensor, n_keys: int) -> torch.Tensor:
     -----
     Built in chapter 4.
     """
-    check_array("lengths", lengths)
+    check_type("lengths", lengths, torch.Tensor)
     check_count("n_keys", n_keys)
     if "int" not in dtype_name(lengths):
         raise TypeError(f"lengths must be integers, got lengths.dtype={dtype_name(lengths)}")
@@ -119,7 +119,7 @@ def window_mask(
     Returns
     -------
     Tensor of bool, shape (n_queries, n_keys)
-        True where a query may attend.
+        True where a query may attend. With more queries than keys the first rows are empty.
 
     Raises
     ------
@@ -134,7 +134,8 @@ def window_mask(
 
     References
     ----------
-    .. [1] Beltagy, Peters and Cohan (2020), Longformer, section 3.1.
+    .. [1] Beltagy, Peters and Cohan (2020), Longformer, section 3.1 (there half of the window lies on either
+       side; this is the one-sided form).
     """
     check_count("window", window)
     queries, keys = _positions(n_queries, n_keys, device)

@@ -7,6 +7,7 @@ import numpy as np
 
 from attncourse._checks import (
     check_array,
+    check_finite,
     check_floats,
     check_leading_axes,
     check_mask,
@@ -173,7 +174,7 @@ def masked_softmax(scores: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     TypeError
         If ``scores`` are not floating point or ``mask`` is not boolean.
     ValueError
-        If ``mask`` does not broadcast to ``scores``, or ``scores`` are empty or hold NaN.
+        If ``mask`` does not broadcast to ``scores``, or ``scores`` are empty, infinite or hold NaN.
 
     Notes
     -----
@@ -181,6 +182,7 @@ def masked_softmax(scores: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     Time and memory O(n_queries · n_keys). Built in chapter 2.
     """
     check_floats("scores", scores)
+    check_finite("scores", scores)
     if mask is None:
         mask = np.ones_like(scores, dtype=bool)
     check_mask(mask, scores.shape)

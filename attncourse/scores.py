@@ -17,20 +17,22 @@ from attncourse._checks import (
     check_number,
     check_same_axis,
     check_same_dtype,
+    check_type,
 )
 
 
 def _check_pair(query: torch.Tensor, key: torch.Tensor) -> None:
-    check_floats("query", query)
-    check_floats("key", key)
+    for name, array in (("query", query), ("key", key)):
+        check_type(name, array, torch.Tensor)
+        check_floats(name, array)
     check_same_dtype("query", query, "key", key)
     check_leading_axes(query=query, key=key)
 
 
 class DotScore(nn.Module):
-    r"""Score by the dot product: large when query and key point the same way and are long.
+    r"""Score by the dot product: large when query and key point the same way and have large norms.
 
-    .. math:: s_{ij} = q_i^\top k_j
+    .. math:: s_{ij} = q_i k_j^\top
 
     Notes
     -----
@@ -62,9 +64,9 @@ class DotScore(nn.Module):
 
 
 class ScaledDotScore(DotScore):
-    r"""Score by the dot product divided by the square root of its length.
+    r"""Score by the dot product divided by the square root of the head size.
 
-    .. math:: s_{ij} = \frac{q_i^\top k_j}{\sqrt{d_{\text{head}}}}
+    .. math:: s_{ij} = \frac{q_i k_j^\top}{\sqrt{d_{\text{head}}}}
 
     Notes
     -----
@@ -77,19 +79,19 @@ class ScaledDotScore(DotScore):
 
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """Compare every query with every key; shapes as in ``DotScore.forward``."""
-        check_floats("query", query)
+        _check_pair(query, key)
         return super().forward(query / math.sqrt(query.shape[-1]), key)
 
 
 class GeneralScore(nn.Module):
     r"""Score by a learned bilinear form, so that query and key may live in different spaces.
 
-    .. math:: s_{ij} = q_i^\top W k_j, \qquad W \in \mathbb{R}^{d_{\text{query}} \times d_{\text{key}}}
+    .. math:: s_{ij} = q_i W k_j^\top, \qquad W \in \mathbb{R}^{d_{\text{query}} \times d_{\text{key}}}
 
     Parameters
     ----------
     d_query, d_key : int
-        Lengths of a query and of a key.
+        Entries of a query and of a key.
 
     Raises
     ------
@@ -138,14 +140,18 @@ class GeneralScore(nn.Module):
 class AdditiveScore(nn.Module):
     r"""Score by a small network that looks at query and key together.
 
-    .. math:: s_{ij} = w^\top \tanh(W^Q q_i + W^K k_j)
+    .. math:: s_{ij} = \tanh(q_i W^Q + k_j W^K + b) \, w
 
     Parameters
     ----------
     d_query, d_key : int
-        Lengths of a query and of a key.
+        Entries of a query and of a key.
     d_hidden : int
         Width of the hidden layer.
+    bias : bool, optional
+        Whether to learn b. Without it the score is odd, s(-q, -k) = -s(q, k): where flipping all signs
+        leaves a problem equally likely and its right key unchanged, the right key comes first at most
+        half of the time (chapter 3).
 
     Raises
     ------
@@ -156,20 +162,22 @@ class AdditiveScore(nn.Module):
 
     Notes
     -----
-    (d_query + d_key + 1) · d_hidden parameters. Time and memory O(n_queries · n_keys · d_hidden): the
-    hidden layer exists once for each pair. Built in chapter 3.
+    (d_query + d_key + 2) · d_hidden parameters. Time and memory O(n_queries · n_keys · d_hidden), because
+    the hidden layer exists once for each pair, and time O((n_queries · d_query + n_keys · d_key) · d_hidden)
+    for the two projections. Built in chapter 3.
 
     References
     ----------
-    .. [1] Bahdanau, Cho and Bengio (2015), appendix A.1.2.
+    .. [1] Bahdanau, Cho and Bengio (2015), appendix A.1.2 (the formula; A.1.1 and
+       A.2.1 say that biases are left out).
     """
 
-    def __init__(self, d_query: int, d_key: int, d_hidden: int) -> None:
+    def __init__(self, d_query: int, d_key: int, d_hidden: int, *, bias: bool = True) -> None:
         super().__init__()
         for name, size in (("d_query", d_query), ("d_key", d_key), ("d_hidden", d_hidden)):
             check_count(name, size)
         self.query_proj = nn.Linear(d_query, d_hidden, bias=False)
-        self.key_proj = nn.Linear(d_key, d_hidden, bias=False)
+        self.key_proj = nn.Linear(d_key, d_hidden, bias=bias)
         self.readout = nn.Linear(d_hidden, 1, bias=False)
 
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
@@ -184,15 +192,15 @@ class AdditiveScore(nn.Module):
 
 
 class CosineScore(nn.Module):
-    r"""Score by the angle alone: the lengths of query and key do not matter.
+    r"""Score by the angle alone: the norms of query and key do not matter.
 
-    .. math:: s_{ij} = \text{scale} \cdot \frac{q_i^\top k_j}{\lVert q_i \rVert \, \lVert k_j \rVert}
+    .. math:: s_{ij} = \text{scale} \cdot \frac{q_i k_j^\top}{\lVert q_i \rVert \, \lVert k_j \rVert}
 
     Parameters
     ----------
     scale : float, optional
-        Scores lie between -scale and scale. With the default 1 no weight can exceed another
-        e² ≈ 7.4 times.
+        Scores lie between -scale and scale. With the default 1 no weight can be more
+        than e² ≈ 7.4 times another.
 
     Raises
     ------
@@ -203,11 +211,11 @@ class CosineScore(nn.Module):
 
     Notes
     -----
-    No parameters. A vector of length zero scores 0. Time O(n_queries · n_keys · d_head). Built in chapter 3.
+    No parameters. A vector of norm zero scores 0. Time O(n_queries · n_keys · d_head). Built in chapter 3.
 
     References
     ----------
-    .. [1] Graves, Wayne and Danihelka (2014), section 3.3.1, equation 6.
+    .. [1] Graves, Wayne and Danihelka (2014), section 3.3.1, equations 5 and 6.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -219,7 +227,13 @@ class CosineScore(nn.Module):
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """Compare every query with every key; shapes as in ``DotScore.forward``."""
         _check_pair(query, key)
-        return self.scale * self.dot(F.normalize(query, dim=-1), F.normalize(key, dim=-1))
+        return self.scale * self.dot(_unit(query), _unit(key))
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    # In float16 the norm itself may overflow, or the guard against a norm of zero vanish.
+    precise = torch.promote_types(vectors.dtype, torch.float32)
+    return F.normalize(vectors.to(precise), dim=-1).to(vectors.dtype)
 
 
 def _check_size(name: str, array: torch.Tensor, size_name: str, size: int) -> None:
@@ -240,7 +254,7 @@ def build_score(name: str, *, d_query: int, d_key: int, d_hidden: int | None = N
     name : str
         One of ``SCORE_NAMES``: dot, scaled_dot, general, additive, cosine.
     d_query, d_key : int
-        Lengths of a query and of a key; the dot products and the cosine need them equal.
+        Entries of a query and of a key; the dot products and the cosine need them equal.
     d_hidden : int, optional
         Width of the additive score's hidden layer; ``d_key`` unless given.
 

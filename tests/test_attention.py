@@ -231,7 +231,7 @@ def test_softmax_is_stable(largest):
             "query must be floating point, got query.dtype=int64",
         ),
         ({"query": torch.ones(7)}, ValueError, "query must have at least 2 axes"),
-        ({"query": [[1.0]]}, TypeError, "query must be an array or tensor, got query of type list"),
+        ({"query": [[1.0]]}, TypeError, "query must be of type Tensor, got query of type list"),
         ({"key": torch.ones(0, 7), "value": torch.ones(0, 3)}, ValueError, "key must not be empty"),
         (
             {"value": torch.full((11, 3), math.nan)},
@@ -272,5 +272,11 @@ def test_attend_and_masked_softmax_refuse_bad_input():
         attend(torch.ones(2, 3), torch.ones(3, 5).double())
     with pytest.raises(ValueError, match="scores must not contain NaN"):
         masked_softmax(torch.tensor([[math.nan]]))
+    with pytest.raises(
+        ValueError, match=r"scores must be finite \(hide keys by a mask\), got scores with 1 inf"
+    ):
+        masked_softmax(torch.tensor([[0.0, -math.inf]]))
+    with pytest.raises(ValueError, match="scores must be finite"):
+        attend(torch.tensor([[0.0, math.inf]]), torch.ones(2, 3))
     with pytest.raises(TypeError, match="mask must be boolean"):
         masked_softmax(torch.ones(2, 3), torch.ones(2, 3))

@@ -75,7 +75,11 @@ def test_masks_combine_with_and():
         (lambda: causal_mask(0, 3), ValueError, "n_queries must be at least 1, got n_queries=0"),
         (lambda: causal_mask(3, 2.0), TypeError, r"n_keys must be an integer, got n_keys=2\.0"),
         (lambda: window_mask(3, 3, 0), ValueError, "window must be at least 1, got window=0"),
-        (lambda: padding_mask([1, 2], 3), TypeError, "lengths must be an array or tensor"),
+        (
+            lambda: padding_mask([1, 2], 3),
+            TypeError,
+            "lengths must be of type Tensor, got lengths of type list",
+        ),
         (lambda: padding_mask(torch.tensor([1.0]), 3), TypeError, "lengths must be integers"),
         (lambda: padding_mask(torch.tensor([True]), 3), TypeError, "lengths must be integers"),
         (lambda: padding_mask(torch.tensor([[1]]), 3), ValueError, r"must have one axis \(batch,\)"),

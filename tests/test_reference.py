@@ -179,5 +179,9 @@ def test_the_other_functions_refuse_bad_input():
         reference.project(np.ones((2, 3)), np.ones((3, 2)), np.ones((3, 5)), np.ones((3, 2)))
     with pytest.raises(ValueError, match="weights must have one entry per row of value on its last axis"):
         reference.weighted_sum(np.ones((2, 3)), np.ones((4, 5)))
+    with pytest.raises(
+        ValueError, match=r"scores must be finite \(hide keys by a mask\), got scores with 2 inf"
+    ):
+        reference.masked_softmax(np.array([[np.inf, -np.inf]]))
     with pytest.raises(ValueError, match="weights must not be negative"):
         reference.entropy(np.array([1.5, -0.5]))

@@ -80,10 +80,21 @@ def test_additive_equals_loops():
     query, key = pair(D_QUERY)
 
     def score_of_pair(q, k):
-        hidden = zip(times(module.query_proj.weight, q), times(module.key_proj.weight, k), strict=True)
-        return dot(module.readout.weight[0].tolist(), [math.tanh(a + b) for a, b in hidden])
+        from_query, from_key = times(module.query_proj.weight, q), times(module.key_proj.weight, k)
+        inside = zip(from_query, from_key, module.key_proj.bias.tolist(), strict=True)
+        return dot(module.readout.weight[0].tolist(), [math.tanh(sum(terms)) for terms in inside])
 
     torch.testing.assert_close(module(query, key), by_loops(score_of_pair, query, key), **FLOAT64)
+
+
+@pytest.mark.properties
+def test_additive_is_odd_only_without_its_bias():
+    torch.manual_seed(0)
+    query, key = pair(D_QUERY)
+    plain = AdditiveScore(D_QUERY, D_KEY, D_HIDDEN, bias=False).double()
+    torch.testing.assert_close(plain(-query, -key), -plain(query, key), **FLOAT64)
+    biased = AdditiveScore(D_QUERY, D_KEY, D_HIDDEN).double()
+    assert not torch.allclose(biased(-query, -key), -biased(query, key), atol=0.01)
 
 
 @pytest.mark.properties
@@ -129,6 +140,15 @@ def test_cosine_ignores_length_and_survives_zero():
     assert score(query, key).abs().max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_cosine_holds_in_every_format(dtype):
+    query = torch.tensor([[0.0, 0.0], [60000.0, 60000.0], [1e-4, 0.0]], dtype=dtype)
+    got = CosineScore()(query, torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=dtype))
+    half = math.sqrt(0.5)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.float(), torch.tensor([[0, 0], [1, half], [half, 1]]), atol=0.01, rtol=0)
+
+
 @pytest.mark.gradients
 @pytest.mark.parametrize("name", SCORE_NAMES)
 def test_gradcheck(name):
@@ -143,7 +163,7 @@ def test_parameter_counts_are_those_of_the_docstring():
         name: sum(p.numel() for p in build_score(name, d_query=7, d_key=7, d_hidden=5).parameters())
         for name in SCORE_NAMES
     }
-    assert count == {"dot": 0, "scaled_dot": 0, "general": 7 * 7, "additive": (7 + 7 + 1) * 5, "cosine": 0}
+    assert count == {"dot": 0, "scaled_dot": 0, "general": 7 * 7, "additive": (7 + 7 + 2) * 5, "cosine": 0}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +191,11 @@ def test_parameter_counts_are_those_of_the_docstring():
             ValueError,
             "query and key must have the same last axis",
         ),
-        (lambda: ScaledDotScore()([1.0], torch.ones(2, 4)), TypeError, "query must be an array or tensor"),
+        (
+            lambda: ScaledDotScore()([1.0], torch.ones(2, 4)),
+            TypeError,
+            "query must be of type Tensor, got query of type list",
+        ),
         (
             lambda: CosineScore()(torch.ones(2, 3), torch.ones(2, 4)),
             ValueError,
@@ -186,6 +210,11 @@ def test_parameter_counts_are_those_of_the_docstring():
             lambda: AdditiveScore(3, 4, 2)(torch.ones(2, 3), torch.ones(2, 3)),
             ValueError,
             "key must have d_key=4 as its last axis",
+        ),
+        (
+            lambda: ScaledDotScore()(torch.ones(2, 3).long(), torch.ones(2, 3)),
+            TypeError,
+            "query must be floating point",
         ),
         (
             lambda: DotScore()(torch.ones(2, 3).long(), torch.ones(2, 3)),

@@ -50,7 +50,7 @@ class RetrievalTask:
         Sizes of the vectors; all three may differ.
     noise : float
         Standard deviation of the noise on every entry of the query. Without noise, an entry of the query
-        has variance 1.
+        has variance 1 on average over maps.
     map_seed : int
         Seed of the map.
 

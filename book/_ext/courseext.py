@@ -1,6 +1,6 @@
 """Sphinx glue of the book.
 
-- Start KaTeX's helper safely, with the Node that pip installed, and with the book's macros.
+- Start KaTeX's helper safely, with the Node that pip installed.
 - Turn two silent faults into warnings (errors under ``-W``): TeX that does not parse, and figures without
   alt text.
 - Give every claim that a cell prints an address, and provide the role ``{claim}`id``` that links to it.
@@ -26,13 +26,6 @@ log = logging.getLogger(__name__)
 
 # --- mathematics -----------------------------------------------------------------------------------
 
-MACROS = {
-    r"\R": r"\mathbb{R}",
-    r"\softmax": r"\operatorname{softmax}",
-    r"\vq": r"\mathbf{q}",
-    r"\vk": r"\mathbf{k}",
-    r"\vv": r"\mathbf{v}",
-}
 START_SECONDS = 30
 # KaTeX marks a formula that it cannot parse, and a command that it does not know, in these two ways.
 ERROR_COLOUR = "#cc0000"
@@ -213,7 +206,6 @@ def setup(app):
         "throwOnError": False,
         "strict": "ignore",
         "errorColor": ERROR_COLOUR,
-        "macros": MACROS,
     }
     katex.KaTeXServer.start_server_process = classmethod(start_katex)
     app.add_role("claim", claim_role)

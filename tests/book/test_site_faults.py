@@ -89,7 +89,7 @@ def clean(tmp_path_factory):
     page = (
         "# A page\n\n## There\n\nFlat, near 1.5 (within 0.1) {claim}`01-flat`; {ref}`claim-01-flat`; "
         "[a heading](01-a.ipynb#a-heading).\n\n"
-        "$$ \\softmax(\\vq^\\top \\vk) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n"
+        "$$ \\operatorname{softmax}(\\mathbf{q}^\\top \\mathbf{k}) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n"
     )
     return build(tmp_path_factory.mktemp("clean site"), chapter, page)
 
