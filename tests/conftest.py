@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("course")
 
+# Two workers with two threads each fight over two cores: a test of 4 s once took 118 s.
+# OMP_NUM_THREADS=2 in the environment still tests that.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Kernels that nbval starts in book/ must find the package, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
