@@ -140,7 +140,7 @@ class GeneralScore(nn.Module):
 class AdditiveScore(nn.Module):
     r"""Score by a small network that looks at query and key together.
 
-    .. math:: s_{ij} = \tanh(q_i W^Q + k_j W^K + b) \, w
+    .. math:: s_{ij} = \tanh(q_i A^Q + k_j A^K + b) \, w
 
     Parameters
     ----------
