@@ -73,7 +73,8 @@ def load(path: Path) -> ModuleType:
     """Import an experiment, whose name no import statement can spell."""
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Not spec.loader.exec_module: a file rewritten within one second may be read from its old bytecode.
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
     return module
 
 
