@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attncourse._checks import check_array, check_choice, check_count, check_last_axis
-from attncourse.tasks.copying import START
+from attncourse.tasks.pairs import START
 
 RECURRENT_LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from _store import run_and_store
 
 from attncourse.bottleneck import EncoderDecoder
-from attncourse.tasks.copying import PADDING, CopyTask
+from attncourse.tasks.copying import CopyTask
+from attncourse.tasks.pairs import PADDING
 from attncourse.training import set_seed, train
 
 TRAINED = CopyTask(4, 20)

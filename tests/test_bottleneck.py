@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from attncourse.bottleneck import BorrowedAttention, EncoderDecoder, RecallModel
-from attncourse.tasks.copying import PADDING, START, CopyTask
+from attncourse.tasks.copying import CopyTask
+from attncourse.tasks.pairs import PADDING, START
 from attncourse.tasks.recall import RecallTask
 from attncourse.training import set_seed, train
 from tests.support.tolerances import FLOAT32, FLOAT64

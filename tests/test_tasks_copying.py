@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncourse.tasks.copying import END, FIRST_SYMBOL, NO_SOURCE, PADDING, START, CopyTask
+from attncourse.tasks.copying import FIRST_SYMBOL, NO_SOURCE, CopyTask
+from attncourse.tasks.pairs import END, PADDING, START
 
 
 @pytest.mark.properties

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncourse._checks import check_count
+from attncourse.tasks.pairs import END, PADDING, SPECIAL_TOKENS
 
-PADDING, START, END = 0, 1, 2
-FIRST_SYMBOL = 3
+FIRST_SYMBOL = len(SPECIAL_TOKENS)
 NO_SOURCE = -1
 
 
