@@ -185,9 +185,24 @@ class AdditiveScore(nn.Module):
         _check_pair(query, key)
         _check_size("query", query, "d_query", self.query_proj.in_features)
         _check_size("key", key, "d_key", self.key_proj.in_features)
-        hidden = torch.tanh(
-            self.query_proj(query).unsqueeze(-2) + self.key_proj(key).unsqueeze(-3)
-        )  # (..., n_queries, n_keys, d_hidden)
+        return self.compare(self.query_proj(query), self.key_proj(key))
+
+    def compare(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        """Compare vectors that are already projected: a decoder projects its keys once for all its steps.
+
+        Parameters
+        ----------
+        query : Tensor of float, shape (..., n_queries, d_hidden)
+            What ``query_proj`` makes of the queries. Not modified.
+        key : Tensor of float, shape (..., n_keys, d_hidden)
+            What ``key_proj`` makes of the keys. Not modified.
+
+        Returns
+        -------
+        Tensor, shape (..., n_queries, n_keys)
+            Scores in nats.
+        """
+        hidden = torch.tanh(query.unsqueeze(-2) + key.unsqueeze(-3))  # (..., n_queries, n_keys, d_hidden)
         return self.readout(hidden).squeeze(-1)
 
 

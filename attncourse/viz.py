@@ -6,9 +6,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from attncourse._checks import check_array, check_mask
+from attncourse.head_viewer import check_links, visible
 
 # Okabe and Ito's palette (2008), told apart by colour-blind readers; yellow is left out (too pale for lines).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -56,6 +58,7 @@ def heat_map(
     largest: float | None = 1.0,
     decimals: int | None = 2,
     mask: np.ndarray | None = None,
+    signed: bool = False,
 ) -> Axes:
     """Draw weights or scores as a grid: queries are rows, keys are columns.
 
@@ -75,6 +78,9 @@ def heat_map(
         Digits written into each cell; None writes no numbers.
     mask : ndarray or Tensor of bool, optional
         Cells that are False are hatched: nobody may attend there.
+    signed : bool, optional
+        Whether to tell negative from positive numbers: red below zero, white at zero, blue above, with
+        ``largest`` the distance from zero of the darkest colours.
 
     Returns
     -------
@@ -101,9 +107,10 @@ def heat_map(
     if axes is None:
         width = 1.6 + 0.55 * len(keys)
         axes = plt.figure(figsize=(width, 1.0 + 0.42 * len(queries))).gca()
-    low = min(0.0, float(grid.min()))
-    high = float(grid.max()) if largest is None else largest
-    image = axes.imshow(grid, cmap="Blues", vmin=low, vmax=high, aspect="auto")
+    if largest is None:
+        largest = float(np.abs(grid).max() if signed else grid.max())
+    low = -largest if signed else min(0.0, float(grid.min()))
+    image = axes.imshow(grid, cmap="RdBu" if signed else "Blues", vmin=low, vmax=largest, aspect="auto")
     if decimals is not None:
         for (row, column), number in np.ndenumerate(grid):
             colour = _legible_on(image.cmap(image.norm(number)))
@@ -135,6 +142,98 @@ def heat_map(
     if title:
         axes.set_title(title, fontsize=10)
     return axes
+
+
+def alignment_map(
+    weights: np.ndarray,
+    source: Sequence[str],
+    target: Sequence[str],
+    *,
+    gold: np.ndarray | None = None,
+    axes: Axes | None = None,
+    title: str = "",
+    largest: float | None = 1.0,
+    decimals: int | None = None,
+    mask: np.ndarray | None = None,
+) -> Axes:
+    """Draw which source tokens each target token attended to, with the gold links outlined.
+
+    Parameters
+    ----------
+    weights : ndarray or Tensor, shape (n_target, n_source)
+        One row of weights for each token written. Not modified.
+    source, target : sequence of str
+        The tokens read (columns, the keys) and the tokens written (rows, the queries); a string is a
+        sequence of characters. Spaces at their ends are drawn as "␣".
+    gold : ndarray or Tensor of bool, shape (n_target, n_source), optional
+        The true links: these cells get an orange outline. Not modified.
+    axes : matplotlib Axes, optional
+        Where to draw; unless given, a new figure whose size fits the tokens, with a scale beside it.
+    title : str, optional
+        Text over the grid.
+    largest : float, optional
+        Value of the darkest colour; None takes the largest number shown.
+    decimals : int, optional
+        Digits written into each cell; None writes no numbers.
+    mask : ndarray or Tensor of bool, optional
+        Cells that are False are hatched: nobody may attend there.
+
+    Returns
+    -------
+    matplotlib Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    TypeError
+        If ``weights`` is not an array, or ``gold`` or ``mask`` is not boolean.
+    ValueError
+        If the tokens, the gold links or the mask do not fit the grid.
+    """
+    if gold is not None:
+        check_links("gold", gold, (len(target), len(source)))
+    alone = axes is None
+    if alone:
+        inches = 0.5 if decimals is not None else 0.25
+        size = (max(2.0, inches * len(source)) + 1.6, max(1.2, 0.25 * len(target)) + 0.9)
+        axes = plt.figure(figsize=size).gca()
+    heat_map(
+        weights,
+        [visible(token) for token in target],
+        [visible(token) for token in source],
+        axes=axes,
+        title=title,
+        largest=largest,
+        decimals=decimals,
+        mask=mask,
+    )
+    axes.set_xlabel("source (keys)")
+    axes.set_ylabel("target (queries)")
+    _slant_long_labels(axes)
+    if gold is not None:
+        for row, column in np.argwhere(np.asarray(gold)):
+            _outline(axes, row, column)
+    if alone:
+        axes.figure.colorbar(axes.images[0], ax=axes, shrink=0.8, pad=0.02).outline.set_visible(False)
+    return axes
+
+
+def _slant_long_labels(axes: Axes) -> None:
+    """Slant the labels of the columns if the longest is wider than a column."""
+    labels = axes.get_xticklabels()
+    column = axes.get_window_extent().width / len(labels)
+    letter = 0.62 * labels[0].get_fontsize() * axes.figure.dpi / 72
+    if max(len(label.get_text()) for label in labels) * letter > column:
+        axes.set_xticks(axes.get_xticks(), labels, rotation=60, ha="right", rotation_mode="anchor")
+
+
+def _outline(axes: Axes, row: int, column: int) -> None:
+    """Outline a cell in orange between two white lines, which stand out on every shade of blue."""
+    box = plt.Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, linewidth=1.8, zorder=4)
+    box.set_clip_on(False)  # at the grid's edge, half of the line lies outside
+    box.set_edgecolor(COLOURS[1])
+    box.set_path_effects([withStroke(linewidth=4, foreground="white")])
+    axes.add_patch(box)
 
 
 def mask_picture(mask: np.ndarray, *, axes: Axes | None = None, title: str = "") -> Axes:

@@ -66,6 +66,61 @@ def test_palette_is_told_apart_from_a_white_page():
     assert all(contrast(colour, "white") >= 2.0 for colour in viz.COLOURS)
 
 
+def test_signed_numbers_have_white_at_zero_and_two_hues():
+    numbers = np.linspace(-3, 2, 41)[None]
+    axes = viz.heat_map(numbers, ["q"], [""] * 41, largest=None, signed=True)
+    image = axes.images[0]
+    assert image.get_clim() == (-3, 3)
+    red, zero, blue = (image.cmap(image.norm(number))[:3] for number in (-3, 0, 3))
+    assert luminance(zero) > 0.9
+    assert red[0] > red[2]
+    assert blue[2] > blue[0]
+    for number, text in zip(numbers[0], axes.texts, strict=True):
+        assert contrast(image.cmap(image.norm(number))[:3], text.get_color()) >= 4.5, number
+
+
+def test_alignment_map_has_target_rows_and_gold_outlines():
+    weights, gold = np.arange(10.0).reshape(2, 5) / 10, np.zeros((2, 5), bool)
+    gold[0, 3] = gold[1, 1] = True
+    before = weights.copy(), gold.copy()
+    axes = viz.alignment_map(weights, "a b c", ["x", " "], gold=gold, title="map")
+    np.testing.assert_array_equal(axes.images[0].get_array(), weights)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "␣"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "␣", "b", "␣", "c"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("source (keys)", "target (queries)")
+    assert axes.get_title() == "map"
+    assert not axes.texts, "no numbers unless asked for"
+    centres = {
+        (round(p.get_y() + p.get_height() / 2), round(p.get_x() + p.get_width() / 2)) for p in axes.patches
+    }
+    assert centres == {(0, 3), (1, 1)}
+    for outline in axes.patches:
+        assert outline.get_path_effects(), (
+            "without white beside it the line drowns in a blue of its lightness"
+        )
+        assert contrast(outline.get_edgecolor()[:3], "white") >= 3
+    np.testing.assert_array_equal((weights, gold), before)
+
+
+def test_alignment_map_draws_numbers_and_masks_and_scale_where_asked():
+    mask = np.array([[True, False, True]])
+    alone = viz.alignment_map(
+        torch.tensor([[0.25, 0, 0.75]]), "abc", "x", decimals=1, mask=torch.tensor(mask)
+    )
+    assert [text.get_text() for text in alone.texts] == ["0.2", "0.0", "0.8"]
+    assert [round(patch.get_x() + 0.5) for patch in alone.patches if patch.get_hatch()] == [1]
+    assert len(alone.figure.axes) == 2, "a scale stands beside a figure of its own"
+    given = plt.figure().gca()
+    assert viz.alignment_map(np.eye(2), "ab", "xy", axes=given) is given
+    assert given.figure.axes == [given]
+
+
+@pytest.mark.parametrize(("source", "slanted"), [(list("abcdefgh"), False), (["translation"] * 8, True)])
+def test_alignment_map_slants_labels_that_are_wider_than_a_column(source, slanted):
+    axes = viz.alignment_map(np.eye(8), source, "abcdefgh")
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {60.0 if slanted else 0.0}
+
+
 def test_mask_picture_hatches_hidden_cells():
     mask = torch.ones(3, 4).tril().bool()
     axes = viz.mask_picture(mask, title="causal")
@@ -90,6 +145,21 @@ def test_the_same_figure_gives_the_same_bytes():
             lambda: viz.heat_map(np.eye(3), "ab", "abc"),
             ValueError,
             r"got weights\.shape=\(3, 3\), 2 queries, 3 keys",
+        ),
+        (
+            lambda: viz.alignment_map(np.eye(3), "ab", "abc"),
+            ValueError,
+            r"got weights\.shape=\(3, 3\), 3 queries, 2 keys",
+        ),
+        (
+            lambda: viz.alignment_map(np.eye(2), "ab", "ab", gold=np.eye(2)),
+            TypeError,
+            r"gold must be boolean \(True = a link\), got gold\.dtype=float64",
+        ),
+        (
+            lambda: viz.alignment_map(np.eye(2), "ab", "ab", gold=np.ones(2, bool)),
+            ValueError,
+            r"gold must have shape \(n_queries, n_keys\)=\(2, 2\), got gold\.shape=\(2,\)",
         ),
         (lambda: viz.heat_map([[1.0]], "a", "b"), TypeError, "weights must be an array or tensor"),
         (lambda: viz.heat_map(np.eye(2), "ab", "ab", mask=np.eye(2)), TypeError, "mask must be boolean"),

@@ -44,11 +44,11 @@ class Pair:
             raise ValueError(
                 f"source and target must not be empty, got source={self.source}, target={self.target}"
             )
-        outside = [
+        outside = sorted(
             (row, column)
-            for row, column in sorted(self.links)
+            for row, column in self.links
             if not (0 <= row < len(self.target) and 0 <= column < len(self.source))
-        ]
+        )
         if outside:
             raise ValueError(
                 f"links must point into {len(self.target)} target and {len(self.source)} source tokens, "
@@ -141,6 +141,16 @@ class PairBatch:
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.source)
+
+    @property
+    def sure(self) -> np.ndarray:
+        """Return the gold links of target tokens that have one link, shape (batch, n_target, n_source).
+
+        A target token with several links ("cherche" for "looks for") allows any of them: in the terms of the
+        alignment error rate, ``gold`` holds the possible links and ``sure`` the sure ones. Without this, one
+        link per target token could never reach an error rate of zero.
+        """
+        return self.gold & (self.gold.sum(axis=2, keepdims=True) == 1)
 
     def take(self, rows: np.ndarray) -> "PairBatch":
         """Return some of the pairs, as padded as the longest of them needs.

@@ -3,14 +3,17 @@
 import base64
 import json
 
+import numpy as np
 import pytest
 from chapter_text import pack
 
+from attncourse.head_viewer import head_viewer
 from tests.support.book import chapters, name_of, none_of, notebooks, pages, prose_lines, read_page, scan
 from tests.support.hygiene import (
     cell_problems,
     figure_problems,
     form_problems,
+    html_problems,
     output_problems,
     prose_problems,
     two_sentences,
@@ -99,6 +102,71 @@ def test_a_colab_cell_may_install_before_the_imports(tmp_path):
 def test_a_fault_in_an_output_is_reported(tmp_path, old, new, problem):
     found = output_problems(sample(tmp_path, (old, new)))
     assert any(one.startswith(f"04-sample.ipynb{problem}") for one in found), found
+
+
+TABLE = "<table><tr><td>.5</td></tr></table>"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        TABLE,
+        '<img alt="A map." src="data:image/png;base64,AA">',
+        '<svg role="img" aria-label="A map."><use href="#a"/></svg>',
+        f'<a href="https://x.org/a">x</a>{TABLE}',
+        f"<style>i{{fill:url(#a)}} b{{fill:url( 'data:,')}}</style>{TABLE}",
+        head_viewer(np.eye(3), ["https://x.org", "src=//x", "a"]).html,
+    ],
+)
+def test_html_that_stands_alone_passes(page):
+    assert html_problems({"text/html": page, "text/plain": "weights"}) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "plain", "problem"),
+    [
+        (TABLE + "é" * 29_985, "weights", "HTML of 60.0 kB, at most 60"),
+        (
+            f'<script src="//x.org/a.js"></script>{TABLE}',
+            "weights",
+            "HTML that loads something, '<script src=",
+        ),
+        (f"<img src=a.png alt='A'>{TABLE}", "weights", "HTML that loads something"),
+        (
+            f'<link rel="stylesheet" href="https://x.org/a.css">{TABLE}',
+            "weights",
+            "HTML that loads something",
+        ),
+        (f"<style>@import 'a.css'</style>{TABLE}", "weights", 'HTML that loads something, "@import'),
+        (f"<style>i{{background:url(//x.org/a)}}</style>{TABLE}", "weights", "HTML that loads something"),
+        (f"<iframe srcdoc='a'></iframe>{TABLE}", "weights", 'HTML that loads something, "<iframe'),
+        (f"<script>fetch('/a')</script>{TABLE}", "weights", 'HTML that loads something, "fetch('),
+        (TABLE, "<IPython.core.display.HTML object>", "HTML without a plain text of its own"),
+        (TABLE, "<attncourse.x.View object at 0xADDRESS>", "HTML without a plain text of its own"),
+        (TABLE, " ", "HTML without a plain text of its own"),
+        ("<canvas></canvas>", "weights", "HTML without a table or an alt text"),
+        ('<img alt="" src="data:,">', "weights", "HTML without a table or an alt text"),
+    ],
+)
+def test_a_fault_in_html_is_reported(tmp_path, page, plain, problem):
+    chapter = sample(tmp_path)
+    chapter.code_cells[1]["outputs"] = [
+        {"output_type": "execute_result", "metadata": {}, "data": {"text/html": page, "text/plain": plain}}
+    ]
+    [found] = output_problems(chapter)
+    assert found.startswith(f"04-sample.ipynb[measure]: {problem}")
+
+
+def test_html_that_nbval_ignores_stands_behind_a_check(tmp_path):
+    tagged = ("%% code measure", '%% code measure {"tags": ["nbval-ignore-output"]}')
+    unchecked = sample(tmp_path, tagged, ('claim("04-recall", ', "print("))
+    unchecked.code_cells[1]["outputs"] = [{"output_type": "display_data", "data": {"text/html": TABLE}}]
+    assert figure_problems(unchecked)[0] == (
+        "04-sample.ipynb[measure]: nbval ignores this HTML, so an assert or a claim must stand before it"
+    )
+    checked = sample(tmp_path, tagged)
+    checked.code_cells[1]["outputs"] = unchecked.code_cells[1]["outputs"]
+    assert figure_problems(checked) == []
 
 
 def test_a_stored_error_is_reported(tmp_path):

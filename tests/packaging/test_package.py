@@ -24,15 +24,29 @@ def loaded_by(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["attncourse", "attncourse._checks", "attncourse.tasks", "attncourse.reference"]
+    "module",
+    [
+        "attncourse",
+        "attncourse._checks",
+        "attncourse.tasks",
+        "attncourse.tasks.dates",
+        "attncourse.reference",
+        "attncourse.measures",
+        "attncourse.head_viewer",
+    ],
 )
 def test_numpy_part_loads_nothing_heavy(module):
     assert loaded_by(module) == []
 
 
-@pytest.mark.parametrize("module", ["scores", "masks", "attention"])
+@pytest.mark.parametrize("module", ["scores", "masks", "attention", "seq2seq", "self_attention", "multihead"])
 def test_torch_part_loads_no_plots(module):
     assert loaded_by(f"attncourse.{module}") == ["torch"]
+
+
+def package_files():
+    """Return every file of the package: modules, and the style and script of the head viewer."""
+    return [path for path in (ROOT / "attncourse").rglob("*.*") if path.suffix in {".py", ".css", ".js"}]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +55,7 @@ def wheel(tmp_path_factory):
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (source / name).write_bytes((ROOT / name).read_bytes())
-    for path in (ROOT / "attncourse").rglob("*.py"):
+    for path in package_files():
         target = source / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
@@ -66,8 +80,7 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "attncourse").rglob("*.py")}
-    assert names == modules
+    assert names == {str(path.relative_to(ROOT)) for path in package_files()}
 
 
 def test_wheel_carries_version_and_licence(wheel):

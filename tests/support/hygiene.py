@@ -11,6 +11,7 @@ from notebooks import IGNORED, problems_of_form
 from tests.support.book import Page, calls_in, texts_of, tree_of
 
 PNG_LIMIT = 60_000
+HTML_LIMIT = 60_000
 NOTEBOOK_LIMIT = 600_000
 MIME_TYPES = {"text/plain", "text/markdown", "text/html", "image/png"}
 TAGS = {
@@ -19,6 +20,16 @@ TAGS = {
 }  # fmt: skip
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w.:/~>-])/(?:home|Users|root|tmp|work|mnt|var|usr|opt|etc|content|data)/\w|\b[A-Z]:\\{1,2}\w"
+)
+# What makes a browser fetch something: an address of another host or any element that brings a file.
+LOADS = re.compile(
+    r"""<[a-z][^>]*\s(?:src|srcset|poster|data|background)\s*=\s*["']?\s*(?!["'\s]|data:|\#)"""
+    r"""|<(?:link|iframe|object|embed|base)\b|<(?:image|use)\b[^>]*href\s*=\s*["']?(?!["'\s]|\#|data:)"""
+    r"""|\burl\(\s*["']?(?!["'\s]|data:|\#)|@import\b|\bimport\s*\(|\bfetch\(|\bXMLHttpRequest\b|\brequire\(""",
+    re.IGNORECASE,
+)
+WORDS_FOR_A_PICTURE = re.compile(
+    r"""<table\b|\balt=["'][^"']*\w|role=["']img["'][^>]*\saria-label=["'][^"']*\w""", re.IGNORECASE
 )
 FORBIDDEN = re.compile(
     r"\b(simply|obviously|just|crucial(?:ly)?|leverag\w+|seamless(?:ly)?|delv\w+|unlock\w*|powerful(?:ly)?)\b",
@@ -85,10 +96,29 @@ def output_problems(page: Page) -> list[str]:
                     found.append(f"{where}: output of type {mime}")
                 elif mime == "image/png" and len(base64.b64decode(data)) > PNG_LIMIT:
                     found.append(f"{where}: PNG of {len(base64.b64decode(data)) / 1000:.0f} kB, at most 60")
+            found += [f"{where}: {problem}" for problem in html_problems(output.get("data", {}))]
         for text in (cell["source"], *texts_of(cell)):
             path = ABSOLUTE_PATH.search(text)
             if path:
                 found.append(f"{where}: an absolute path, {text[path.start() : path.start() + 30]!r}")
+    return found
+
+
+def html_problems(data: dict) -> list[str]:
+    """Return what is wrong with an HTML output: it must stand alone, and be readable without scripts."""
+    if "text/html" not in data:
+        return []
+    page, plain, found = data["text/html"], data.get("text/plain", ""), []
+    size = len(page.encode())
+    if size > HTML_LIMIT:
+        found.append(f"HTML of {size / 1000:.1f} kB, at most {HTML_LIMIT // 1000}")
+    loads = LOADS.search(page)
+    if loads:
+        found.append(f"HTML that loads something, {page[loads.start() : loads.end() + 30]!r}")
+    if not plain.strip() or re.match(r"<[\w.]+ object\b", plain):
+        found.append("HTML without a plain text of its own: give its class a __repr__")
+    if not WORDS_FOR_A_PICTURE.search(page):
+        found.append("HTML without a table or an alt text")
     return found
 
 
@@ -114,6 +144,12 @@ def figure_problems(page: Page) -> list[str]:
             or asserts
             or any(name == "claim" or name.startswith("assert_") for name, _ in calls_in(cell))
         )
+        if (
+            not checked
+            and IGNORED in cell["metadata"].get("tags", [])
+            and any("text/html" in output.get("data", {}) for output in cell["outputs"])
+        ):
+            found.append(f"{where}: nbval ignores this HTML, so an assert or a claim must stand before it")
         images = images_in(cell)
         if not images:
             continue

@@ -1,0 +1,171 @@
+"""Looking back: two tasks whose answers depend on relative order, so that strings may grow at test time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncourse._checks import check_count
+from attncourse.tasks.copying import FIRST_SYMBOL, CopyTask
+from attncourse.tasks.reversal import AnswerBatch, answers_from_gold
+
+
+@dataclass(frozen=True)
+class LookbackTask:
+    r"""Describe strings that ask, at each position, which symbol stood a fixed distance back.
+
+    .. math:: \text{target}_i = \text{token}_{i - k}, \qquad i = k \dots n - 1
+
+    The first ``distance`` positions ask nothing. The same rule holds at every position of a string of any
+    length. Strings are those of ``CopyTask``.
+
+    Parameters
+    ----------
+    min_length, max_length : int
+        Shortest and longest string, in symbols; lengths are uniform.
+    n_symbols : int
+        Distinct symbols to choose from.
+    distance : int
+        How far back k to look, in tokens.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is too small, ``max_length`` is below ``min_length``, or a string might ask nothing.
+
+    Notes
+    -----
+    Used from chapter 6 on.
+    """
+
+    min_length: int
+    max_length: int
+    n_symbols: int = 10
+    distance: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the sizes once.
+
+        Raises
+        ------
+        ValueError
+            If the shortest string would ask nothing.
+        """
+        self._strings()
+        check_count("distance", self.distance)
+        if self.min_length <= self.distance:
+            raise ValueError(
+                "min_length must be above distance, or a string asks nothing, "
+                f"got min_length={self.min_length}, distance={self.distance}"
+            )
+
+    def _strings(self) -> CopyTask:
+        return CopyTask(self.min_length, self.max_length, self.n_symbols)
+
+    @property
+    def vocab_size(self) -> int:
+        """Return the number of distinct tokens: the symbols and the three special ones."""
+        return self._strings().vocab_size
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> AnswerBatch:
+        """Draw strings.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of strings.
+        rng : numpy.random.Generator
+            Source of randomness. Held-out sets come from a generator with another seed.
+
+        Returns
+        -------
+        AnswerBatch
+            Tokens, lengths, targets and gold positions.
+
+        Raises
+        ------
+        TypeError
+            If ``batch_size`` is not an integer.
+        ValueError
+            If ``batch_size`` is below 1.
+        """
+        strings = self._strings().sample(batch_size, rng)
+        gold = np.broadcast_to(np.arange(self.max_length) - self.distance, strings.source.shape)
+        return answers_from_gold(strings.source, strings.lengths, gold)
+
+
+@dataclass(frozen=True)
+class LatestTask:
+    r"""Describe strings that ask, at each position, for the latest marked symbol so far.
+
+    .. math:: \text{target}_i = \text{token}_g, \qquad g = \max\{j \le i : \text{token}_j \text{ is marked}\}
+
+    The first ``n_marked`` symbols are the marked ones. Positions before the first of them ask nothing. No
+    fixed distance answers: the nearest of several matching tokens must win. Strings are those of
+    ``CopyTask``.
+
+    Parameters
+    ----------
+    min_length, max_length : int
+        Shortest and longest string, in symbols; lengths are uniform.
+    n_symbols : int
+        Distinct symbols to choose from.
+    n_marked : int
+        How many of them are marked.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is too small, ``max_length`` is below ``min_length``, or all symbols are marked.
+
+    Notes
+    -----
+    Used from chapter 6 on.
+    """
+
+    min_length: int
+    max_length: int
+    n_symbols: int = 10
+    n_marked: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the sizes once.
+
+        Raises
+        ------
+        ValueError
+            If no symbol is left unmarked.
+        """
+        self._strings()
+        check_count("n_marked", self.n_marked)
+        if self.n_marked >= self.n_symbols:
+            raise ValueError(
+                f"n_marked must be below n_symbols, got n_marked={self.n_marked}, n_symbols={self.n_symbols}"
+            )
+
+    def _strings(self) -> CopyTask:
+        return CopyTask(self.min_length, self.max_length, self.n_symbols)
+
+    @property
+    def vocab_size(self) -> int:
+        """Return the number of distinct tokens: the symbols and the three special ones."""
+        return self._strings().vocab_size
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> AnswerBatch:
+        """Draw strings; arguments and result as in ``LookbackTask.sample``.
+
+        Raises
+        ------
+        TypeError
+            If ``batch_size`` is not an integer.
+        ValueError
+            If ``batch_size`` is below 1.
+        """
+        strings = self._strings().sample(batch_size, rng)
+        # Padding counts as marked, but nothing is asked there and nothing comes after it.
+        is_marked = strings.source < FIRST_SYMBOL + self.n_marked  # (batch, max_length)
+        places = np.where(is_marked, np.arange(self.max_length), -1)
+        return answers_from_gold(strings.source, strings.lengths, np.maximum.accumulate(places, axis=1))
