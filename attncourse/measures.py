@@ -149,7 +149,7 @@ def alignment_error_rate(links: np.ndarray, gold: np.ndarray, *, possible: np.nd
     References
     ----------
     .. [1] Och and Ney (2003), "A systematic comparison of various statistical alignment models",
-       section 4.1 (there A covers all tokens).
+       "Evaluation methodology" (there A covers all tokens, and people judge which links are sure).
     """
     possible = gold if possible is None else possible
     for name, array in (("links", links), ("gold", gold), ("possible", possible)):

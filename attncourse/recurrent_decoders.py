@@ -143,9 +143,11 @@ class BahdanauDecoder(nn.Module):
     Notes
     -----
     The query of a step is the state that the step before left, so the steps cannot run at once: the loop is
-    in Python. The keys are projected once for all steps. Three differences from the paper: the output layer
-    is one linear map instead of a maxout, the start state is made from both ends of the encoder instead of
-    the backward one, and the additive score has a bias (chapter 3 says why). Built in chapter 5.
+    in Python. The keys are projected once for all steps. Differences from the paper: the output layer is one
+    linear map instead of a maxout, and reads :math:`s_t` as in equation 4 (appendix A.2.2 has
+    :math:`s_{t-1}`); the start state is made from both ends of the encoder instead of the backward one; the
+    additive score has a bias (chapter 3 says why); and PyTorch's reset gate acts after the matrix, not
+    before. Built in chapter 5.
 
     References
     ----------
@@ -257,8 +259,9 @@ class LuongDecoder(nn.Module):
     multiplies the softmax weights and they are not normalised again: such a row sums to less than 1. Behind
     the end of a short source a monotonic window may be empty; its weights and its context are then zero.
 
-    A bidirectional encoder leaves vectors twice as wide as the state; the dot score then adds the dot
-    products of the state with both halves. Built in chapter 5.
+    The paper's encoder is a stack of LSTM layers that read in one direction. A bidirectional encoder leaves
+    vectors twice as wide as the state; the dot score then adds the dot products of the state with both
+    halves. The additive score of "concat" has a bias, the paper's has none. Built in chapter 5.
 
     References
     ----------

@@ -1,6 +1,7 @@
 """Chapter 6: six ways to know where tokens stand, trained on strings of up to 20 tokens, tested up to 80.
 
-One thread, equal steps for all schemes of a task, about four minutes a seed.
+One thread, equal steps for all schemes of a task, and reversal once more with three times the steps for two
+schemes that had not finished learning it. About nine CPU minutes a seed.
 """
 
 import numpy as np
@@ -16,20 +17,23 @@ from attncourse.tasks.reversal import ReversalTask
 from attncourse.training import set_seed, train
 
 LONGEST = 20  # in training
-# Name: task, shortest training string, causal mask, steps, learning rate.
+# Name: task, shortest training string, causal mask, clipping distance, steps, learning rate.
+# Clipping below LONGEST trains every row of a table of distances; reversal asks for distances up to 19.
 TASKS = {
-    "reversal": (ReversalTask, 4, False, 1500, 2e-3),
-    "lookback": (LookbackTask, 5, True, 400, 3e-3),
-    "latest": (LatestTask, 4, True, 500, 3e-3),
+    "reversal": (ReversalTask, 4, False, 19, 1500, 2e-3),
+    "reversal, longer": (ReversalTask, 4, False, 19, 4500, 2e-3),
+    "lookback": (LookbackTask, 5, True, 8, 1600, 3e-3),
+    "latest": (LatestTask, 4, True, 8, 500, 3e-3),
 }
+ONLY = {"reversal, longer": ("rotary", "relative")}  # tasks that not every scheme is trained on
 # Of a test string, in tokens. No training string is longer than LONGEST.
 LENGTHS = (5, 10, 15, 20, 25, 30, 40, 60, 80)
 HELD_OUT = 200
 HELD_OUT_SEED = 1_000_000  # far from the seeds of the training data
 QUICK = {
     "seed": 0,
-    "settings": {"tasks": ["lookback"], "schemes": ["relative"]},
-    "key": "lookback.relative.accuracy.80",
+    "settings": {"tasks": ["latest"], "schemes": ["relative"]},
+    "key": "latest.relative.accuracy.80",
     "tolerance": 0.03,
 }
 
@@ -37,12 +41,19 @@ QUICK = {
 def run_seed(seed, *, tasks=tuple(TASKS), schemes=POSITION_SCHEMES):
     """Train every scheme on every task and score it on strings of every length."""
     torch.set_num_threads(1)
-    return {task: {scheme: train_one(seed, task, scheme) for scheme in schemes} for task in tasks}
+    return {
+        task: {
+            scheme: train_one(seed, task, scheme)
+            for scheme in schemes
+            if scheme in ONLY.get(task, POSITION_SCHEMES)
+        }
+        for task in tasks
+    }
 
 
 def train_one(seed, task_name, scheme):
     """Train one scheme on one task; return its scores."""
-    make_task, shortest, is_causal, steps, learning_rate = TASKS[task_name]
+    make_task, shortest, is_causal, max_distance, steps, learning_rate = TASKS[task_name]
     task = make_task(shortest, LONGEST)
     rng = np.random.default_rng(seed)
     set_seed(seed)
@@ -52,7 +63,7 @@ def train_one(seed, task_name, scheme):
         task.vocab_size,
         scheme,
         max_tokens=max(LENGTHS),
-        max_distance=LONGEST,
+        max_distance=max_distance,
         is_causal=is_causal,
     )
     history = train(

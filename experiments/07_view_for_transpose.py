@@ -14,7 +14,7 @@ from attncourse.measures import exact_match
 from attncourse.multihead_models import MultiHeadSeq2Seq
 from attncourse.seq2seq import sequence_loss
 from attncourse.tasks.grammar import GrammarTask
-from attncourse.tasks.pairs import encode_pairs
+from attncourse.tasks.pairs import END, PADDING, START, encode_pairs
 from attncourse.training import set_seed, train
 
 TASK = GrammarTask()
@@ -60,13 +60,45 @@ def measure(seed, name, sizes, pairs, held_out):
         with torch.no_grad():
             right = model(source, lengths, target, head_gates=gates).argmax(dim=-1) == target
             written = model.greedy_decode(source, lengths, max_tokens=target.shape[1] + 5, head_gates=gates)
+            one_by_one = one_query(model, source, lengths, target, gates) == target
+            wider = torch.nn.functional.pad(source, (0, 3), value=PADDING)
+            padded = model(wider, lengths, target, head_gates=gates).argmax(dim=-1) == target
+            rewritten = full_length(model, source, lengths, target, gates)
         real = torch.arange(target.shape[1]) < torch.from_numpy(held_out.target_lengths)[:, None]
         return {
             "first_loss": float(np.mean(history.losses[:10])),
             "last_loss": float(np.mean(history.losses[-10:])),
             "token_accuracy": right[real].double().mean().item(),
+            "one_query_token_accuracy": one_by_one[real].double().mean().item(),
+            "padded_token_accuracy": padded[real].double().mean().item(),
             "exact_match": float(exact_match(written.numpy(), held_out.target).mean()),
+            "full_length_exact_match": float(exact_match(rewritten.numpy(), held_out.target).mean()),
         }
+
+
+def one_query(model, source, lengths, target, gates):
+    """Return the likeliest next words, given the true ones before, with one query at a time."""
+    memory = model.encoder(source, lengths)
+    state = model.decoder.start(memory)
+    previous = torch.cat([torch.full_like(target[:, :1], START), target[:, :-1]], dim=1)
+    likeliest = []
+    for place in range(target.shape[1]):
+        logits, _, state = model.decoder(
+            previous[:, [place]], memory, state, head_gates=gates, return_weights=False
+        )
+        likeliest.append(logits.argmax(dim=-1))
+    return torch.cat(likeliest, dim=1)  # (batch, n_target)
+
+
+def full_length(model, source, lengths, target, gates):
+    """Write greedily, but run the decoder over all places of the target at every step, as in training."""
+    written = torch.full_like(target, PADDING)
+    ended = torch.zeros(len(target), dtype=torch.bool)
+    for place in range(target.shape[1]):
+        logits = model(source, lengths, written, head_gates=gates)[:, place, END:]
+        written[:, place] = (logits.argmax(dim=-1) + END).masked_fill(ended, PADDING)
+        ended = ended | (written[:, place] == END)
+    return written
 
 
 def view_heads(x, n_heads):
