@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncourse._checks import check_count
-from attncourse.tasks.copying import FIRST_SYMBOL, CopyTask
-from attncourse.tasks.reversal import AnswerBatch, answers_from_gold
+from attncourse.tasks.copying import FIRST_SYMBOL, CopyBatch
+from attncourse.tasks.reversal import AskingTask
 
 
 @dataclass(frozen=True)
-class LookbackTask:
+class LookbackTask(AskingTask):
     r"""Describe strings that ask, at each position, which symbol stood a fixed distance back.
 
     .. math:: \text{target}_i = \text{token}_{i - k}, \qquad i = k \dots n - 1
@@ -39,9 +39,6 @@ class LookbackTask:
     Used from chapter 6 on.
     """
 
-    min_length: int
-    max_length: int
-    n_symbols: int = 10
     distance: int = 3
 
     def __post_init__(self) -> None:
@@ -52,7 +49,7 @@ class LookbackTask:
         ValueError
             If the shortest string would ask nothing.
         """
-        self._strings()
+        super().__post_init__()
         check_count("distance", self.distance)
         if self.min_length <= self.distance:
             raise ValueError(
@@ -60,43 +57,12 @@ class LookbackTask:
                 f"got min_length={self.min_length}, distance={self.distance}"
             )
 
-    def _strings(self) -> CopyTask:
-        return CopyTask(self.min_length, self.max_length, self.n_symbols)
-
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of distinct tokens: the symbols and the three special ones."""
-        return self._strings().vocab_size
-
-    def sample(self, batch_size: int, rng: np.random.Generator) -> AnswerBatch:
-        """Draw strings.
-
-        Parameters
-        ----------
-        batch_size : int
-            Number of strings.
-        rng : numpy.random.Generator
-            Source of randomness. Held-out sets come from a generator with another seed.
-
-        Returns
-        -------
-        AnswerBatch
-            Tokens, lengths, targets and gold positions.
-
-        Raises
-        ------
-        TypeError
-            If ``batch_size`` is not an integer.
-        ValueError
-            If ``batch_size`` is below 1.
-        """
-        strings = self._strings().sample(batch_size, rng)
-        gold = np.broadcast_to(np.arange(self.max_length) - self.distance, strings.source.shape)
-        return answers_from_gold(strings.source, strings.lengths, gold)
+    def _gold(self, strings: CopyBatch) -> np.ndarray:
+        return np.broadcast_to(np.arange(self.max_length) - self.distance, strings.source.shape)
 
 
 @dataclass(frozen=True)
-class LatestTask:
+class LatestTask(AskingTask):
     r"""Describe strings that ask, at each position, for the latest marked symbol so far.
 
     .. math:: \text{target}_i = \text{token}_g, \qquad g = \max\{j \le i : \text{token}_j \text{ is marked}\}
@@ -126,9 +92,6 @@ class LatestTask:
     Used from chapter 6 on.
     """
 
-    min_length: int
-    max_length: int
-    n_symbols: int = 10
     n_marked: int = 3
 
     def __post_init__(self) -> None:
@@ -139,33 +102,15 @@ class LatestTask:
         ValueError
             If no symbol is left unmarked.
         """
-        self._strings()
+        super().__post_init__()
         check_count("n_marked", self.n_marked)
         if self.n_marked >= self.n_symbols:
             raise ValueError(
                 f"n_marked must be below n_symbols, got n_marked={self.n_marked}, n_symbols={self.n_symbols}"
             )
 
-    def _strings(self) -> CopyTask:
-        return CopyTask(self.min_length, self.max_length, self.n_symbols)
-
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of distinct tokens: the symbols and the three special ones."""
-        return self._strings().vocab_size
-
-    def sample(self, batch_size: int, rng: np.random.Generator) -> AnswerBatch:
-        """Draw strings; arguments and result as in ``LookbackTask.sample``.
-
-        Raises
-        ------
-        TypeError
-            If ``batch_size`` is not an integer.
-        ValueError
-            If ``batch_size`` is below 1.
-        """
-        strings = self._strings().sample(batch_size, rng)
+    def _gold(self, strings: CopyBatch) -> np.ndarray:
         # Padding counts as marked, but nothing is asked there and nothing comes after it.
         is_marked = strings.source < FIRST_SYMBOL + self.n_marked  # (batch, max_length)
         places = np.where(is_marked, np.arange(self.max_length), -1)
-        return answers_from_gold(strings.source, strings.lengths, np.maximum.accumulate(places, axis=1))
+        return np.maximum.accumulate(places, axis=1)

@@ -1,10 +1,11 @@
 """Reversal: say a string of random symbols backwards, one symbol at each position."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 
-from attncourse.tasks.copying import NO_SOURCE, CopyTask
+from attncourse.tasks.copying import NO_SOURCE, CopyBatch, CopyTask
 from attncourse.tasks.pairs import PADDING
 
 
@@ -55,13 +56,8 @@ def answers_from_gold(tokens: np.ndarray, lengths: np.ndarray, gold: np.ndarray)
 
 
 @dataclass(frozen=True)
-class ReversalTask:
-    r"""Describe a family of strings to reverse; ``sample`` draws from it.
-
-    .. math:: \text{target}_i = \text{token}_{n - 1 - i}, \qquad i = 0 \dots n - 1
-
-    A position must know how far it is from the end of its own string: the order of the symbols is all
-    that matters. Strings are those of ``CopyTask``.
+class AskingTask(ABC):
+    """Hold what all tasks have in common that ask a string of ``CopyTask`` for its own symbols.
 
     Parameters
     ----------
@@ -79,7 +75,7 @@ class ReversalTask:
 
     Notes
     -----
-    Used from chapter 6 on.
+    A task says where each answer stands; the rest is here. Used from chapter 6 on.
     """
 
     min_length: int
@@ -92,6 +88,10 @@ class ReversalTask:
 
     def _strings(self) -> CopyTask:
         return CopyTask(self.min_length, self.max_length, self.n_symbols)
+
+    @abstractmethod
+    def _gold(self, strings: CopyBatch) -> np.ndarray:
+        """Return where each answer stands, (batch, max_length); negative where nothing is asked."""
 
     @property
     def vocab_size(self) -> int:
@@ -121,5 +121,36 @@ class ReversalTask:
             If ``batch_size`` is below 1.
         """
         strings = self._strings().sample(batch_size, rng)
-        gold = strings.lengths[:, None] - 1 - np.arange(self.max_length)  # (batch, max_length)
-        return answers_from_gold(strings.source, strings.lengths, gold)
+        return answers_from_gold(strings.source, strings.lengths, self._gold(strings))
+
+
+@dataclass(frozen=True)
+class ReversalTask(AskingTask):
+    r"""Describe a family of strings to reverse; ``sample`` draws from it.
+
+    .. math:: \text{target}_i = \text{token}_{n - 1 - i}, \qquad i = 0 \dots n - 1
+
+    A position must know how far it is from the end of its own string: the order of the symbols is all
+    that matters. Strings are those of ``CopyTask``.
+
+    Parameters
+    ----------
+    min_length, max_length : int
+        Shortest and longest string, in symbols; lengths are uniform.
+    n_symbols : int
+        Distinct symbols to choose from.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is too small, or ``max_length`` is below ``min_length``.
+
+    Notes
+    -----
+    Used from chapter 6 on.
+    """
+
+    def _gold(self, strings: CopyBatch) -> np.ndarray:
+        return strings.lengths[:, None] - 1 - np.arange(self.max_length)  # (batch, max_length)
