@@ -46,7 +46,7 @@ test: lint  ## check everything: style, layers, tests, and every cell of every n
 notebooks: setup  ## run every chapter and store it in its normal form
 	@$(IN) $(PY) tools/notebooks.py run book/*.ipynb
 
-experiments: setup  ## run every long experiment and store its results (an hour or so)
+experiments: setup  ## run every long experiment and store its results (some hours)
 	@$(IN) for file in experiments/[0-9]*.py; do echo "$$file"; $(PY) "$$file" || exit 1; done
 
 budget: setup  ## print seconds and peak memory of every chapter

@@ -4,6 +4,7 @@ Every text reads "<parameter> must <rule>, got <parameter>=<value>". The checks 
 ``shape`` and ``dtype``, so they serve NumPy and torch alike without importing torch.
 """
 
+import math
 from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
@@ -45,6 +46,10 @@ def check_floats(name: str, array: Any, *, min_axes: int = 2) -> None:
         raise TypeError(f"{name} must be floating point, got {name}.dtype={dtype_name(array)}")
     if 0 in tuple(array.shape)[-2:]:
         raise ValueError(f"{name} must not be empty, got {name}.shape={tuple(array.shape)}")
+    # Any NaN makes a sum NaN, and a tensor's sum costs a twentieth of looking at every entry. (NumPy warns of
+    # sums that overflow.)
+    if hasattr(array, "detach") and math.isfinite(array.detach().sum()):
+        return
     not_a_number = array != array  # only NaN differs from itself
     if bool(not_a_number.any()):
         raise ValueError(f"{name} must not contain NaN, got {name} with {int(not_a_number.sum())} NaN")

@@ -4,6 +4,7 @@ Built in chapter 7.
 """
 
 import math
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -103,6 +104,15 @@ def merge_heads(x: Tensor) -> Tensor:
     check_type("x", x, Tensor)
     check_array("x", x, min_axes=3)
     return x.transpose(-3, -2).flatten(-2)  # (..., tokens, n_heads * d_head)
+
+
+class Cache(Protocol):
+    """Hold the projected keys and values of the tokens read so far, such as ``kv_cache.KVCache``."""
+
+    length: int  # tokens held
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add (batch, n_kv_heads, tokens, d_head) behind the tokens held, and return all of them."""
 
 
 class MultiHeadAttention(nn.Module):
@@ -205,6 +215,7 @@ class MultiHeadAttention(nn.Module):
         score_bias: Tensor | None = None,
         rotary: str | None = None,
         head_gates: Tensor | None = None,
+        cache: Cache | None = None,
         return_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Attend from every token of ``query`` to every token of ``key``, with all heads.
@@ -232,6 +243,10 @@ class MultiHeadAttention(nn.Module):
         head_gates : Tensor of float, shape (n_heads,) or (batch, n_heads), optional
             Factor on each head's output before ``output_proj``: 0 switches a head off. It changes no weight.
             Not modified.
+        cache : Cache, optional
+            Keys and values of earlier calls. Those of this call are appended, and n_keys counts all that are
+            then held: write the mask and ``score_bias`` for them. A cache that holds tokens may be read
+            without adding any: pass a ``key`` of zero tokens.
         return_weights : bool, optional
             Whether to return the weights too (those that made the output, dropout included).
 
@@ -248,11 +263,12 @@ class MultiHeadAttention(nn.Module):
             If an argument is of the wrong kind or dtype.
         ValueError
             If the shapes do not fit, a float argument is empty or holds NaN, ``score_bias`` is infinite,
-            ``rotary`` is unknown, ``rotary`` meets an odd d_head, or ``value`` comes without ``key``.
+            ``rotary`` is unknown, ``rotary`` meets an odd d_head, ``value`` comes without ``key``, or the
+            cache is full; the cache is then as it was.
 
         Notes
         -----
-        Time O(n · d_model² + n_queries · n_keys · d_model) for n tokens on both sides. Memory
+        Time O(n · d_model² + n_queries · n_keys · d_model) for n tokens that come in on both sides. Memory
         O(n · d_model) without the weights, and O(n_heads · n_queries · n_keys) more with them, with a
         ``score_bias``, or with dropout on the CPU.
         """
@@ -261,17 +277,25 @@ class MultiHeadAttention(nn.Module):
                 raise ValueError("value must come with key, got key=None and a value")
             key = query
         value = key if value is None else value
-        self._check_inputs(query, key, value)
-        n_queries, n_keys = query.shape[1], key.shape[1]
+        if cache is not None and not hasattr(cache, "length"):
+            raise TypeError(f"cache must be the cache of one layer, got cache of type {type(cache).__name__}")
+        n_held = 0 if cache is None else cache.length
+        self._check_inputs(query, key, value, n_held)
+        n_queries, n_new = query.shape[1], key.shape[1]
+        n_keys = n_held + n_new
         scores_shape = (len(query), self.n_heads, n_queries, n_keys)
         _check_extras(scores_shape, mask, score_bias, rotary, head_gates)
 
         query = split_heads(self.query_proj(query), self.n_heads)  # (batch, n_heads, n_queries, d_head)
-        key = split_heads(self.key_proj(key), self.n_kv_heads)  # (batch, n_kv_heads, n_keys, d_head)
-        value = split_heads(self.value_proj(value), self.n_kv_heads)  # (batch, n_kv_heads, n_keys, d_head)
+        key = split_heads(self.key_proj(key), self.n_kv_heads)  # (batch, n_kv_heads, n_new, d_head)
+        value = split_heads(self.value_proj(value), self.n_kv_heads)  # (batch, n_kv_heads, n_new, d_head)
         if rotary is not None:
-            query = rotate(query, offset=max(0, n_keys - n_queries), layout=rotary)
-            key = rotate(key, offset=max(0, n_queries - n_keys), layout=rotary)
+            # The first key stands at 0; or the first query, where more queries come than keys.
+            ahead = max(0, n_queries - n_keys) if cache is None else 0
+            query = rotate(query, offset=n_keys - n_queries + ahead, layout=rotary)
+            key = rotate(key, offset=n_held + ahead, layout=rotary) if n_new else key
+        if cache is not None:
+            key, value = cache.append(key, value)  # (batch, n_kv_heads, n_keys, d_head)
         # A single query stands beside the last key: no key lies in its future.
         is_causal = is_causal and n_queries > 1
         if return_weights:
@@ -294,9 +318,7 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the heads' outputs and their weights, step by step as in chapter 4."""
         group = self.n_heads // self.n_kv_heads
-        if (
-            group > 1
-        ):  # neighbouring heads share: key-value head g serves the heads g * group … (g + 1) * group - 1
+        if group > 1:  # neighbours share: key-value head g serves heads g * group … (g + 1) * group - 1
             key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
         scores = self.score(query, key)  # (batch, n_heads, n_queries, n_keys)
         if score_bias is not None:
@@ -333,12 +355,13 @@ class MultiHeadAttention(nn.Module):
             enable_gqa=self.n_kv_heads < self.n_heads,
         )
 
-    def _check_inputs(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+    def _check_inputs(self, query: Tensor, key: Tensor, value: Tensor, n_held: int) -> None:
         arrays = {"query": (query, "d_model"), "key": (key, "d_key"), "value": (value, "d_value")}
         for name, (array, what) in arrays.items():
             check_type(name, array, Tensor)
-            # Any NaN makes the sum NaN, and a sum costs a twentieth of looking at every entry.
-            if not (array.is_floating_point() and array.numel() and math.isfinite(array.detach().sum())):
+            # No keys are enough where a cache holds some; and the query is looked at once.
+            nothing_new = n_held > 0 and array.is_floating_point() and array.shape[1:2] == (0,)
+            if name == "query" or not (nothing_new or array is query):
                 check_floats(name, array)
             if array.ndim != 3:
                 raise ValueError(

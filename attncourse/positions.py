@@ -4,6 +4,7 @@ Built in chapter 6. ``position_biases`` has the schemes that add to the scores t
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -307,9 +308,10 @@ def rotate(x: torch.Tensor, *, offset: int = 0, base: float = 10000.0, layout: s
     check_choice("layout", layout, ROTARY_LAYOUTS)
     n_tokens, d_head = x.shape[-2:]
     _check_even("d_head", d_head)
+    check_count("offset", offset, at_least=0)
+    check_number("base", base, above=0)
     precise = torch.promote_types(x.dtype, torch.float32)
-    angles = position_angles(n_tokens, d_head, offset=offset, base=base)  # (n_tokens, d_head / 2)
-    cos, sin = (table.to(device=x.device, dtype=precise) for table in (angles.cos(), angles.sin()))
+    cos, sin = _cosines_and_sines(n_tokens, d_head, offset, base, precise, x.device)  # (n_tokens, pairs)
     pairs = x.to(precise)
     if layout == "half":
         first, second = pairs.chunk(2, dim=-1)
@@ -318,6 +320,18 @@ def rotate(x: torch.Tensor, *, offset: int = 0, base: float = 10000.0, layout: s
         first, second = pairs.unflatten(-1, (-1, 2)).unbind(-1)  # (..., n_tokens, d_head / 2) each
         turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
     return turned.to(x.dtype)  # (..., n_tokens, d_head)
+
+
+# All layers of a model, queries and keys, turn by the same few tables; a table is not worth keeping for long.
+@lru_cache(maxsize=16)
+def _cosines_and_sines(
+    n_tokens: int, d_head: int, offset: int, base: float, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return cosines and sines of ``position_angles``, which nobody may write to."""
+    # Tables made in inference mode could not be kept for a gradient later.
+    with torch.inference_mode(False):
+        angles = position_angles(n_tokens, d_head, offset=offset, base=base)  # (n_tokens, d_head / 2)
+        return angles.cos().to(device, dtype), angles.sin().to(device, dtype)
 
 
 def change_layout(x: torch.Tensor, *, to: str, axis: int = -1) -> torch.Tensor:

@@ -90,7 +90,7 @@ class BiGRUEncoder(nn.Module):
         ValueError
             If the shapes do not fit, or a token or a length is out of range.
         """
-        _check_tokens("source", source, self.source_embedding.num_embeddings)
+        check_tokens("source", source, self.source_embedding.num_embeddings)
         mask = padding_mask(lengths, source.shape[1])  # (batch, 1, n_source)
         if len(lengths) != len(source):
             raise ValueError(
@@ -157,7 +157,7 @@ class Seq2Seq(nn.Module):
             that has none.
         """
         self._check_weights(return_weights)
-        _check_tokens("target", target, self.decoder.target_embedding.num_embeddings)
+        check_tokens("target", target, self.decoder.target_embedding.num_embeddings)
         if len(source) != len(target):
             raise ValueError(
                 "source and target must have the same batch size, "
@@ -310,7 +310,7 @@ def sequence_loss(logits: Tensor, target: Tensor) -> Tensor:
     -----
     Built in chapter 5.
     """
-    _check_tokens("target", target, logits.shape[-1])
+    check_tokens("target", target, logits.shape[-1])
     if logits.shape[:-1] != target.shape:
         raise ValueError(
             "logits and target must have the same batch and target axes, "
@@ -321,13 +321,22 @@ def sequence_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PADDING)
 
 
-def _check_tokens(name: str, tokens: Tensor, vocab_size: int) -> None:
+def check_tokens(name: str, tokens: Tensor, vocab_size: int | None = None) -> None:
+    """Require token numbers in two axes, none empty, below ``vocab_size`` where that is given.
+
+    Raises
+    ------
+    TypeError
+        If ``tokens`` is not a tensor of int64.
+    ValueError
+        If it has not two axes, is empty, or holds a number that is out of range.
+    """
     check_type(name, tokens, Tensor)
     if dtype_name(tokens) != "int64":
         raise TypeError(f"{name} must be of dtype int64, got {name}.dtype={dtype_name(tokens)}")
     if tokens.ndim != 2 or not tokens.numel():
         raise ValueError(f"{name} must have two axes, none empty, got {name}.shape={tuple(tokens.shape)}")
-    if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size:
+    if vocab_size is not None and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size:
         raise ValueError(
             f"{name} must hold tokens from 0 to {vocab_size - 1}, "
             f"got {name} from {int(tokens.min())} to {int(tokens.max())}"

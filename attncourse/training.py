@@ -13,6 +13,7 @@ from tqdm import tqdm
 from attncourse._checks import check_count, check_number
 
 FINAL_FRACTION = 0.1
+DEFAULT_WARMUP_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def train(
     steps: int | None = None,
     cpu_seconds: float | None = None,
     learning_rate: float,
-    warmup_steps: int = 50,
+    warmup_steps: int | None = None,
+    schedule: Callable[[int, float], float] | None = None,
     clip_norm: float | None = 1.0,
     weight_decay: float = 0.0,
     evaluate: Callable[[nn.Module], float] | None = None,
@@ -130,9 +132,13 @@ def train(
     cpu_seconds : float, optional
         Budget in CPU seconds of this process, over all threads, without the evaluations.
     learning_rate : float
-        Peak learning rate.
-    warmup_steps : int
-        Steps of linear warm-up.
+        Peak learning rate; with ``schedule``, the rate that its factors multiply.
+    warmup_steps : int, optional
+        Steps of linear warm-up, 50 unless given; a cosine decay to one tenth lies over them. Not together
+        with ``schedule``, which has its own beginning.
+    schedule : callable (step, progress) -> float, optional
+        Factor on the learning rate, not negative, in place of warm-up and cosine: ``step`` counts from 0,
+        ``progress`` is the share of the budget spent, from 0 to 1 (1 excluded).
     clip_norm : float or None
         Longer gradients are scaled down to this norm; None switches clipping off.
     weight_decay : float
@@ -154,8 +160,9 @@ def train(
     TypeError
         If a number has the wrong type.
     ValueError
-        If not exactly one budget is given, a number is out of range, or ``evaluate_every`` comes without
-        ``evaluate``.
+        If not exactly one budget is given, a number is out of range, ``evaluate_every`` comes without
+        ``evaluate`` or ``warmup_steps`` with ``schedule``, or a factor of ``schedule`` is negative or not
+        finite.
 
     Notes
     -----
@@ -176,6 +183,9 @@ def train(
     if cpu_seconds is not None:
         check_number("cpu_seconds", cpu_seconds, above=0)
     check_number("learning_rate", learning_rate, above=0)
+    if schedule is not None and warmup_steps is not None:
+        raise ValueError(f"warmup_steps must be left out with a schedule, got warmup_steps={warmup_steps}")
+    warmup_steps = DEFAULT_WARMUP_STEPS if warmup_steps is None else warmup_steps
     check_count("warmup_steps", warmup_steps, at_least=0)
     if clip_norm is not None:
         check_number("clip_norm", clip_norm, above=0)
@@ -201,12 +211,19 @@ def train(
     def spent_share() -> float:
         return len(losses) / steps if steps is not None else spent / cpu_seconds
 
+    def rate_factor(step: int, share: float) -> float:
+        if schedule is None:
+            return learning_rate_factor(step, share, warmup_steps)
+        factor = schedule(step, share)
+        check_number(f"schedule({step}, {share:g})", factor, at_least=0, below=math.inf)
+        return float(factor)
+
     model.train()
     with tqdm(total=1.0, disable=not progress, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
         while spent_share() < 1:
             started = time.process_time()
             step = len(losses)
-            factor = learning_rate_factor(step, spent_share(), warmup_steps)
+            factor = rate_factor(step, spent_share())
             optimiser.param_groups[0]["lr"] = learning_rate * factor
             optimiser.zero_grad()
             loss = loss_fn(model, next_batch())

@@ -24,6 +24,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Train on one thread: on busy cores, threads that wait for each other take thirty times as long."""
+    import torch  # not before OMP_NUM_THREADS is set above
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class NotebookBudget:
     """Measure the notebooks that nbval runs.
 

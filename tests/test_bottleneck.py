@@ -12,16 +12,9 @@ from attncourse.tasks.recall import RecallTask
 from attncourse.training import set_seed, train
 from tests.support.tolerances import FLOAT32, FLOAT64
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 D_MODEL, BATCH, N_QUERIES, N_KEYS = 5, 2, 3, 7
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Train on one thread: on busy cores, threads that wait for each other take thirty times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

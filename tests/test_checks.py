@@ -1,5 +1,7 @@
 """Argument checks: each rule fails on its own fault, and the text names parameter, rule and value."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,19 @@ def test_floats_are_required(make):
     with pytest.raises(ValueError, match="value must not contain NaN, got value with 2 NaN"):
         checks.check_floats("value", make([[1.0, float("nan")], [float("nan"), 0.0]]))
     checks.check_floats("value", make([[float("inf"), 1.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_a_nan_is_found_beside_infinities_and_in_sums_that_overflow(dtype):
+    large = torch.full((3, 5), torch.finfo(dtype).max, dtype=dtype)
+    infinite = torch.tensor([[math.inf, -math.inf, 0.0]], dtype=dtype)
+    for array in (large, -large, infinite, torch.cat([large, -large])):
+        checks.check_floats("x", array)
+        with_nan = array.clone().requires_grad_()
+        with torch.no_grad():
+            with_nan[0, 2] = math.nan
+        with pytest.raises(ValueError, match="x must not contain NaN, got x with 1 NaN"):
+            checks.check_floats("x", with_nan)
 
 
 @pytest.mark.parametrize("shape", [(2, 0, 3), (2, 3, 0)])

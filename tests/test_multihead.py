@@ -608,6 +608,131 @@ def test_gradcheck(return_weights):
     assert torch.autograd.gradcheck(run, [*arrays, bias, gates])
 
 
+# Caches
+
+
+class GrowingCache:
+    """The smallest thing that serves as a cache: it holds what it was given."""
+
+    def __init__(self):
+        self.key = self.value = None
+
+    @property
+    def length(self):
+        return 0 if self.key is None else self.key.shape[2]
+
+    def append(self, key, value):
+        self.key = key if self.key is None else torch.cat([self.key, key], dim=2)
+        self.value = value if self.value is None else torch.cat([self.value, value], dim=2)
+        return self.key, self.value
+
+
+CHUNKS = {"3 + 4": (3, 4), "one by one": (1,) * 7, "at once": (7,), "2 + 1 + 4": (2, 1, 4)}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("n_kv_heads", [6, 3, 2, 1])
+@pytest.mark.parametrize("rotary", [None, "half", "interleaved"])
+@pytest.mark.parametrize("chunks", CHUNKS)
+@pytest.mark.parametrize("extras", ["none", "mask", "bias", "mask and bias"])
+def test_chunks_with_a_cache_equal_the_whole(n_kv_heads, rotary, chunks, extras):
+    made = layer(6, d_model=24, n_kv_heads=n_kv_heads)
+    (x,) = inputs((7, 24))
+    mask = padding_mask(torch.tensor([7, 4]), 7).flip(-1).unsqueeze(1) if "mask" in extras else None
+    bias = alibi_bias(6, 7, 7) if "bias" in extras else None
+    whole, weights = made(x, mask=mask, score_bias=bias, is_causal=True, rotary=rotary, return_weights=True)
+    for return_weights in (False, True):
+        cache, parts = GrowingCache(), []
+        for part in x.split(CHUNKS[chunks], dim=1):
+            first, last = cache.length, cache.length + part.shape[1]
+            result = made(
+                part,
+                mask=None if mask is None else mask[..., :last],
+                score_bias=None if bias is None else bias[:, first:last, :last],
+                is_causal=True,
+                rotary=rotary,
+                cache=cache,
+                return_weights=return_weights,
+            )
+            if return_weights:
+                result, chunk_weights = result
+                torch.testing.assert_close(chunk_weights, weights[:, :, first:last, :last], **FLOAT64)
+            parts.append(result)
+        assert cache.length == 7
+        # Through a cache that copies, gradients are those of the whole too.
+        assert_same_values_and_gradients(torch.cat(parts, dim=1), whole, [x, *made.parameters()])
+
+
+@pytest.mark.parametrize("n_kv_heads", [3, 1])
+def test_a_memory_is_projected_once(n_kv_heads):
+    made = layer(n_kv_heads=n_kv_heads, d_key=D_KEY)
+    query, memory = inputs((7, D_MODEL), (N_KEYS, D_KEY))
+    mask = padding_mask(torch.tensor([4, N_KEYS]), N_KEYS).unsqueeze(1)
+    whole = made(query, memory, mask=mask)
+    cache = GrowingCache()
+    projected = []
+    hook = made.key_proj.register_forward_hook(lambda module, args, out: projected.append(out.shape[1]))
+    parts = [made(query[:, :3], memory, mask=mask, cache=cache)]
+    for part in query[:, 3:].split(2, dim=1):
+        parts.append(made(part, memory[:, :0], mask=mask, cache=cache))
+    hook.remove()
+    assert projected == [N_KEYS, 0, 0]
+    assert cache.length == N_KEYS
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, **FLOAT64)
+    _, weights = made(query[:, :1], memory[:, :0], mask=mask, cache=cache, return_weights=True)
+    torch.testing.assert_close(weights, made(query, memory, mask=mask, return_weights=True)[1][:, :, :1])
+
+
+def test_a_reading_query_stands_beside_the_last_key():
+    made = layer()
+    (x,) = inputs((7, D_MODEL), requires_grad=False)
+    cache = GrowingCache()
+    whole = made(x, is_causal=True, rotary="half", cache=cache)
+    again = made(x[:, -2:], x[:, :0], is_causal=True, rotary="half", cache=cache)
+    torch.testing.assert_close(again, whole[:, -2:], **FLOAT64)
+
+
+def test_more_queries_than_keys_have_no_place_in_a_cache():
+    cache = GrowingCache()
+    (x,) = inputs((5, D_MODEL))
+    with pytest.raises(ValueError, match="offset must be at least 0, got offset=-2"):
+        layer()(x, x[:, :3], rotary="half", cache=cache)
+    assert cache.length == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"cache": []}, TypeError, "cache must be the cache of one layer, got cache of type list"),
+        ({"query": torch.ones(2, 0, 12)}, ValueError, "query must not be empty"),
+        ({"key": torch.ones(2, 0, 13)}, ValueError, "key must have d_key=12 as its last axis"),
+        ({"key": torch.ones(3, 0, 12)}, ValueError, "query and key must have the same batch size"),
+        ({"key": torch.ones(2, 0, 12).int()}, TypeError, "key must be floating point"),
+        ({"key": torch.ones(2, 0, 1, 12)}, ValueError, "key must have three axes"),
+        (
+            {"key": torch.ones(2, 1, 12), "value": torch.ones(2, 0, 12)},
+            ValueError,
+            "same number of tokens",
+        ),
+        ({"mask": torch.ones(5, 5).bool()}, ValueError, r"mask must broadcast .*=\(2, 3, 5, 8\)"),
+        ({"score_bias": torch.ones(5, 5)}, ValueError, r"score_bias must broadcast .*=\(2, 3, 5, 8\)"),
+        ({"query": torch.full((2, 5, 12), math.nan)}, ValueError, "query must not contain NaN"),
+    ],
+)
+def test_bad_input_leaves_a_cache_as_it_was(change, error, text):
+    made = layer(dtype=torch.float32)
+    cache = GrowingCache()
+    made(torch.ones(2, 3, 12), cache=cache)
+    with pytest.raises(error, match=text):
+        made(**({"query": torch.ones(2, 5, 12), "cache": cache} | change))
+    assert cache.length == 3
+
+
+def test_an_empty_cache_needs_keys():
+    with pytest.raises(ValueError, match="key must not be empty"):
+        layer(dtype=torch.float32)(torch.ones(2, 5, 12), torch.ones(2, 0, 12), cache=GrowingCache())
+
+
 # Errors
 
 

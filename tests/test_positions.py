@@ -280,6 +280,46 @@ def test_inputs_are_not_written():
     assert torch.equal(x, copy)
 
 
+def test_tables_are_made_once_for_each_size_place_and_precision():
+    # 16 layouts of the arguments in a changing order: none may be served with another's table.
+    x = vectors(N_TOKENS, D_HEAD)
+    cases = [
+        (x.to(dtype)[..., :n_tokens, :d_head], offset, base)
+        for dtype in (torch.float64, torch.float32)
+        for n_tokens, d_head in ((N_TOKENS, D_HEAD), (N_TOKENS - 1, D_HEAD - 2))
+        for offset in (0, 3)
+        for base in (10000.0, 100.0)
+    ]
+    first = [rotate(part, offset=offset, base=base) for part, offset, base in cases]
+    for place in [*range(16), *reversed(range(16))]:
+        part, offset, base = cases[place]
+        again = rotate(part.clone(), offset=offset, base=base)
+        assert torch.equal(again, first[place])
+        angles = position_angles(part.shape[-2], part.shape[-1], offset=offset, base=base)
+        want = change_layout(part, to="interleaved").to(torch.float64).unflatten(-1, (-1, 2))
+        want = torch.view_as_complex(want.contiguous()) * torch.polar(torch.ones_like(angles), angles)
+        want = change_layout(torch.view_as_real(want).flatten(-2), to="half")
+        torch.testing.assert_close(again.double(), want, **FLOAT32)
+
+
+def test_tables_made_in_inference_mode_serve_gradients_later():
+    x = vectors(1, D_HEAD).requires_grad_()
+    with torch.inference_mode():
+        rotate(x, offset=7919)
+    rotate(x, offset=7919).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_a_known_table_does_not_let_bad_arguments_pass():
+    x = vectors(N_TOKENS, D_HEAD)
+    rotate(x, offset=1, base=100.0)
+    for offset in (True, 1.0):
+        with pytest.raises(TypeError, match="offset must be an integer"):
+            rotate(x, offset=offset, base=100.0)
+    with pytest.raises(TypeError, match="base must be a number"):
+        rotate(x, offset=1, base="100")
+
+
 def test_the_device_is_followed():
     assert sinusoidal_positions(3, 4, device="meta").device.type == "meta"
     assert shift_matrix(4, 1, device="meta").device.type == "meta"

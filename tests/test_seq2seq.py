@@ -12,24 +12,15 @@ from attncourse.measures import alignment_error_rate, exact_match, hard_links, m
 from attncourse.seq2seq import SEQ2SEQ_KINDS, BiGRUEncoder, build_seq2seq, sequence_loss
 from attncourse.tasks.pairs import END, PADDING, START
 from attncourse.training import set_seed, train
-from tests.support.tolerances import FLOAT32, FLOAT64
+from tests.support.tolerances import FLOAT32, FLOAT64, GRADIENTS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BATCH, N_SOURCE, N_TARGET, D_EMBEDDING, D_HIDDEN = 3, 7, 5, 4, 6
 SOURCE_VOCAB, TARGET_VOCAB = 11, 13
 HALF_WIDTH = 2
 LENGTHS = [7, 2, 4]
 ATTENTION_KINDS = [kind for kind in SEQ2SEQ_KINDS if kind != "none"]
-# Gradients add up over steps and sentences in another order than in the loops.
-GRADIENTS = {"rtol": 1e-8, "atol": 1e-10}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Train on one thread: on busy cores, threads that wait for each other take thirty times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_model(kind, seed=0):

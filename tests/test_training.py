@@ -213,3 +213,76 @@ def test_set_seed_fixes_the_weights():
 def test_bad_settings_are_refused(change, error, text):
     with pytest.raises(error, match=f"^{text}$"):
         fit(**change)
+
+
+def test_a_schedule_replaces_warm_up_and_cosine():
+    seen = []
+
+    def schedule(step, progress):
+        seen.append((step, progress))
+        return [0.0, 0.5, 2.0, 1.0][step]
+
+    model, history = fit(steps=4, schedule=schedule)
+    assert history.learning_rates == pytest.approx([0.0, 0.05, 0.2, 0.1])
+    assert seen == [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75)]
+
+    set_seed(0)
+    expected = nn.Linear(3, 1)
+    optimiser = torch.optim.AdamW(expected.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
+    for rate in history.learning_rates:
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad()
+        squared_error(expected, next_batch()).backward()
+        nn.utils.clip_grad_norm_(expected.parameters(), 1.0)
+        optimiser.step()
+    torch.testing.assert_close(model.weight, expected.weight, **FLOAT32)
+
+
+def test_a_schedule_sees_the_share_of_the_cpu_seconds():
+    shares = []
+
+    def schedule(step, progress):
+        shares.append(progress)
+        return 1.0
+
+    _, history = fit(steps=None, cpu_seconds=0.02, schedule=schedule)
+    assert len(shares) == history.steps
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    assert shares[-1] < 1
+
+
+def test_without_a_schedule_nothing_has_changed():
+    plain, one = fit(steps=60)
+    spelt_out, two = fit(steps=60, warmup_steps=50)
+    by_hand, three = fit(
+        steps=60, schedule=lambda step, progress: learning_rate_factor(step, progress, warmup_steps=50)
+    )
+    for other, history in ((spelt_out, two), (by_hand, three)):
+        assert history.learning_rates == one.learning_rates
+        assert history.losses == one.losses
+        torch.testing.assert_close(other.weight, plain.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "error", "text"),
+    [
+        (-0.5, ValueError, r"schedule\(2, 0.4\) must be at least 0, got schedule\(2, 0.4\)=-0.5"),
+        (math.nan, ValueError, r"schedule\(2, 0.4\) must be at least 0, got schedule\(2, 0.4\)=nan"),
+        (math.inf, ValueError, r"schedule\(2, 0.4\) must be below inf, got schedule\(2, 0.4\)=inf"),
+        (None, TypeError, r"schedule\(2, 0.4\) must be a number, got schedule\(2, 0.4\)=None"),
+    ],
+)
+def test_a_bad_factor_stops_training_before_it_can_spoil_the_weights(factor, error, text):
+    set_seed(0)
+    model = nn.Linear(3, 1)
+    with pytest.raises(error, match=f"^{text}$"):
+        fit(model, schedule=lambda step, progress: 0.5 if step < 2 else factor)
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_warm_up_is_not_silently_ignored():
+    with pytest.raises(
+        ValueError, match=r"^warmup_steps must be left out with a schedule, got warmup_steps=50$"
+    ):
+        fit(schedule=lambda step, progress: 1.0, warmup_steps=50)
