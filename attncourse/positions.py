@@ -311,27 +311,36 @@ def rotate(x: torch.Tensor, *, offset: int = 0, base: float = 10000.0, layout: s
     check_count("offset", offset, at_least=0)
     check_number("base", base, above=0)
     precise = torch.promote_types(x.dtype, torch.float32)
-    cos, sin = _cosines_and_sines(n_tokens, d_head, offset, base, precise, x.device)  # (n_tokens, pairs)
-    pairs = x.to(precise)
+    cos, sin = _cosines_and_sines(n_tokens, d_head, offset, base, layout, precise, x.device)
+    entries = x.to(precise)
     if layout == "half":
-        first, second = pairs.chunk(2, dim=-1)
-        turned = torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+        partners = entries.roll(d_head // 2, dims=-1)
     else:
-        first, second = pairs.unflatten(-1, (-1, 2)).unbind(-1)  # (..., n_tokens, d_head / 2) each
-        turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
-    return turned.to(x.dtype)  # (..., n_tokens, d_head)
+        partners = entries.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return (entries * cos + partners * sin).to(x.dtype)  # (..., n_tokens, d_head)
 
 
 # All layers of a model, queries and keys, turn by the same few tables; a table is not worth keeping for long.
 @lru_cache(maxsize=16)
 def _cosines_and_sines(
-    n_tokens: int, d_head: int, offset: int, base: float, dtype: torch.dtype, device: torch.device
+    n_tokens: int,
+    d_head: int,
+    offset: int,
+    base: float,
+    layout: str,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return cosines and sines of ``position_angles``, which nobody may write to."""
+    """Return (n_tokens, d_head) factors of each entry and of its partner, which nobody may write to."""
     # Tables made in inference mode could not be kept for a gradient later.
     with torch.inference_mode(False):
         angles = position_angles(n_tokens, d_head, offset=offset, base=base)  # (n_tokens, d_head / 2)
-        return angles.cos().to(device, dtype), angles.sin().to(device, dtype)
+        # For entry a its partner counts with minus the sine, for entry b with plus.
+        cos = torch.stack([angles.cos(), angles.cos()], dim=-1)  # (n_tokens, d_head / 2, 2)
+        sin = torch.stack([-angles.sin(), angles.sin()], dim=-1)
+        if layout == "half":
+            cos, sin = cos.transpose(-2, -1), sin.transpose(-2, -1)  # (n_tokens, 2, d_head / 2)
+        return cos.flatten(-2).to(device, dtype), sin.flatten(-2).to(device, dtype)
 
 
 def change_layout(x: torch.Tensor, *, to: str, axis: int = -1) -> torch.Tensor:
