@@ -31,6 +31,23 @@ def check_array(name: str, array: Any, *, min_axes: int = 1) -> None:
         raise ValueError(f"{name} must have at least {min_axes} axes, got {name}.shape={tuple(array.shape)}")
 
 
+def check_rows(name: str, rows: Any, *, may_be_empty: bool = False) -> None:
+    """Require an array of integers that can choose rows.
+
+    Raises
+    ------
+    TypeError
+        If ``rows`` is no array, or not of integers.
+    ValueError
+        If it is empty and must not be.
+    """
+    check_array(name, rows)
+    if "int" not in dtype_name(rows):
+        raise TypeError(f"{name} must be integers, got {name}.dtype={dtype_name(rows)}")
+    if not may_be_empty and not len(rows):
+        raise ValueError(f"{name} must not be empty, got {name}.shape={tuple(rows.shape)}")
+
+
 def check_floats(name: str, array: Any, *, min_axes: int = 2) -> None:
     """Require a floating-point array that holds no NaN and no empty axis among its last two.
 

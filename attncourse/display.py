@@ -1,20 +1,28 @@
-"""What a chapter shows beside its own output: source, expected errors, checked claims, stored results."""
+"""What a chapter shows beside its own output: source, expected errors, claims, stored results, sound."""
 
 import ast
+import base64
+import html
 import inspect
+import io
 import json
 import math
 import re
 import textwrap
+import wave
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from IPython.display import Markdown
 
-from attncourse._checks import check_choice, check_number
+from attncourse._checks import check_array, check_choice, check_count, check_floats, check_number
 
 VERDICTS = ("holds", "holds with conditions", "false")
+LOWEST_RATE = 3000  # samples per second; browsers refuse to play fewer
+MOST_WAVE_BYTES = 40_000  # of one clip; written as text in a page they are a third more
 
 
 def show_source(obj: Any, *, docstring: bool = False) -> Markdown:
@@ -147,8 +155,7 @@ def claim(
     """
     if not (isinstance(id, str) and re.fullmatch(r"\d\d-[a-z0-9]+(-[a-z0-9]+)*", id)):
         raise ValueError(f"id must be two digits and a kebab-case name such as '01-recall', got id={id!r}")
-    if not (isinstance(text, str) and text.strip() == text and text and "\n" not in text):
-        raise ValueError(f"text must be one line without outer spaces, got text={text!r}")
+    _check_line("text", text)
     bounds = {"at_least": at_least, "at_most": at_most, "near": near}
     given = [name for name, bound in bounds.items() if bound is not None]
     if len(given) != 1:
@@ -212,6 +219,108 @@ def stored_result(name: str) -> dict[str, Any]:
             return json.loads(place.read_text(encoding="utf-8"))
     looked = " and ".join(str(place) for place in places)
     raise FileNotFoundError(f"no stored result {name!r}: looked for {looked}; `make experiments` makes it")
+
+
+@dataclass(frozen=True, repr=False)
+class AudioPlayer:
+    """What ``audio_player`` returns: HTML for a page, plain text for everything else.
+
+    Parameters
+    ----------
+    html : str
+        One element that holds its sound.
+    text : str
+        What can be heard, and for how long.
+    """
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        """Return the plain text."""
+        return self.text
+
+
+def audio_player(samples: np.ndarray, rate: int, *, label: str) -> AudioPlayer:
+    """Return a player that holds its own sound, so that it needs neither a kernel nor a file.
+
+    Parameters
+    ----------
+    samples : ndarray of float, shape (n_samples,)
+        The waveform, finite; its loudest sample is played at full scale. At most 39,956 samples: one byte
+        each and the header make 40 kB. Not modified.
+    rate : int
+        Samples per second, at least 3000.
+    label : str
+        What can be heard, on one line; shown beside the player and read out by screen readers.
+
+    Returns
+    -------
+    AudioPlayer
+        Shown as a player in notebooks and on pages, and as text elsewhere.
+
+    Raises
+    ------
+    TypeError
+        If ``samples`` are not floats, or ``rate`` is not an integer.
+    ValueError
+        If ``samples`` have not one axis, are too many or not finite, ``rate`` is too low or ``label`` is not
+        one line.
+
+    Notes
+    -----
+    The sound is an 8-bit WAV file in a data URI: enough for a tone in noise. Used from chapter 13 on.
+    """
+    check_array("samples", samples)
+    if len(samples.shape) != 1:
+        raise ValueError(f"samples must have one axis, got samples.shape={tuple(samples.shape)}")
+    check_floats("samples", samples, min_axes=1)
+    if not np.isfinite(samples).all():
+        raise ValueError(f"samples must be finite, got samples with {int(np.isinf(samples).sum())} infinite")
+    check_count("rate", rate, at_least=LOWEST_RATE)
+    _check_line("label", label)
+    sound = _wave_bytes(samples, rate)
+    if len(sound) > MOST_WAVE_BYTES:
+        most = len(samples) - (len(sound) - MOST_WAVE_BYTES)
+        raise ValueError(f"samples must be at most {most} in number, got samples.shape={samples.shape}")
+    name = html.escape(label)
+    uri = f"data:audio/wav;base64,{base64.b64encode(sound).decode('ascii')}"
+    return AudioPlayer(
+        html=(
+            # the theme's own colour for captions cannot be read on the ground of an output in dark mode
+            f'<figure class="audio-player"><figcaption style="color: inherit">{name}</figcaption>'
+            f'<audio controls aria-label="{name}" src="{uri}" style="max-width: 100%"></audio></figure>'
+        ),
+        text=f"Audio: {label} ({len(samples) / rate:.1f} s)",
+    )
+
+
+def _wave_bytes(samples: np.ndarray, rate: int) -> bytes:
+    """Return a WAV file of one channel and eight bits, in which silence is 128."""
+    loudest = np.abs(samples).max()
+    levels = np.rint(128 + 127 * (samples / loudest if loudest else samples))
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(1)
+        writer.setframerate(rate)
+        writer.writeframes(levels.astype(np.uint8).tobytes())
+    return file.getvalue()
+
+
+def _check_line(name: str, text: str) -> None:
+    """Require one line of text without outer spaces.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, no text, or more than a line.
+    """
+    if not (isinstance(text, str) and text.strip() == text and text and "\n" not in text):
+        raise ValueError(f"{name} must be one line without outer spaces, got {name}={text!r}")
 
 
 def _plain_number(value: Any) -> float:

@@ -201,6 +201,49 @@ def mass_on_gold(weights: np.ndarray, gold: np.ndarray) -> float:
     return float((weights * gold).sum() / gold.any(axis=-1).sum())
 
 
+def pointing_accuracy(weights: np.ndarray, gold: np.ndarray) -> float:
+    """Return how often the peak of a row of weights lies on a gold place (the pointing game).
+
+    Parameters
+    ----------
+    weights : ndarray of float, shape (..., n_places)
+        One row of weights for each query: over regions of an image, frames of a recording, tokens. Not
+        modified.
+    gold : ndarray of bool, shape (..., n_places)
+        Gold places. A row may have several, and the peak may lie on any of them. Not modified.
+
+    Returns
+    -------
+    float
+        Hits over the rows that have a gold place, from 0 to 1; rows without one are left out.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If the shapes differ, a weight is negative or NaN, or there is no gold place.
+
+    Notes
+    -----
+    Of equal peaks the first counts, and a row of zeros is a miss. What chance would reach depends on how many
+    places are gold: for a peak anywhere it is the mean of ``gold`` over the rows that have one. Built in
+    chapter 11.
+
+    References
+    ----------
+    Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016 (the pointing game: does the
+    highest point of a map lie on the object?).
+    """
+    _check_weights(weights, n_axes=None)
+    _check_dtype("gold", gold, "bool", "boolean")
+    _check_same_shape("weights", weights, "gold", gold)
+    _check_has_links(gold)
+    peak = weights.argmax(axis=-1)[..., None]
+    hits = np.take_along_axis(gold & (weights > 0), peak, axis=-1)
+    return float(hits.sum() / gold.any(axis=-1).sum())
+
+
 def _right_tokens(written: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where the right token was written, and where the target has a token, both (batch, n_target).
 
@@ -241,10 +284,10 @@ def _check_dtype(name: str, array: np.ndarray, dtype: str, what: str) -> None:
         raise TypeError(f"{name} must be {what}, got {name}.dtype={dtype_name(array)}")
 
 
-def _check_weights(weights: np.ndarray) -> None:
+def _check_weights(weights: np.ndarray, *, n_axes: int | None = 3) -> None:
     check_type("weights", weights, np.ndarray)
-    check_floats("weights", weights, min_axes=3)
-    if weights.ndim != 3:
+    check_floats("weights", weights, min_axes=n_axes or 1)
+    if n_axes is not None and weights.ndim != n_axes:
         raise ValueError(f"weights must have three axes, got weights.shape={weights.shape}")
     if weights.min() < 0:
         raise ValueError(f"weights must not be negative, got weights down to {weights.min()}")

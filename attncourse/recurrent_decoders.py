@@ -112,6 +112,22 @@ class PlainDecoder(nn.Module):
         return self.output_proj(torch.cat([states, context, embedded], dim=-1)), None, state
 
 
+class BahdanauState(NamedTuple):
+    """Hold where a Bahdanau decoder stands between two tokens.
+
+    Parameters
+    ----------
+    hidden : Tensor, shape (batch, d_hidden)
+        State of the GRU cell.
+    weights : Tensor, shape (batch, 1, n_source)
+        Weights of the last step, zeros before the first one. This decoder never reads them; those of
+        chapter 13 do.
+    """
+
+    hidden: Tensor
+    weights: Tensor
+
+
 class BahdanauDecoder(nn.Module):
     r"""Look back before every step: the previous state asks, and what it finds enters the GRU and the output.
 
@@ -166,29 +182,53 @@ class BahdanauDecoder(nn.Module):
         self.cell = nn.GRUCell(d_embedding + d_memory, d_hidden)
         self.output_proj = nn.Linear(d_hidden + d_memory + d_embedding, vocab_size)
 
-    def start(self, memory: Memory) -> Tensor:
-        """Return the state before the first token, of shape (batch, d_hidden)."""
-        return torch.tanh(self.start_proj(memory.summary))
+    def start(self, memory: Memory) -> BahdanauState:
+        """Return the state before the first token."""
+        hidden = torch.tanh(self.start_proj(memory.summary))  # (batch, d_hidden)
+        return BahdanauState(hidden, torch.zeros_like(memory.states[..., 0]).unsqueeze(1))
 
-    def forward(self, previous: Tensor, memory: Memory, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, previous: Tensor, memory: Memory, state: BahdanauState
+    ) -> tuple[Tensor, Tensor, BahdanauState]:
         """Score the tokens that follow ``previous``, as in ``PlainDecoder.forward``, and return the weights.
 
-        The state has shape (batch, d_hidden); the weights of every step, each row summing to 1, have shape
-        (batch, n_target, n_source).
+        The weights of every step, each row summing to 1, have shape (batch, n_target, n_source).
         """
         embedded = self.target_embedding(previous)  # (batch, n_target, d_embedding)
         key = self.score.key_proj(memory.states)  # (batch, n_source, d_hidden)
         states, contexts, weights = [], [], []
         for token in embedded.unbind(dim=1):
-            query = self.score.query_proj(state.unsqueeze(1))  # (batch, 1, d_hidden)
-            scores = self.score.compare(query, key)  # (batch, 1, n_source)
-            context, row = attend(scores, memory.states, memory.mask)
-            state = self.cell(torch.cat([token, context.squeeze(1)], dim=-1), state)
-            states.append(state)
+            context, row = self.look_back(state, key, memory)
+            hidden = self.cell(torch.cat([token, context.squeeze(1)], dim=-1), state.hidden)
+            state = BahdanauState(hidden, row)
+            states.append(hidden)
             contexts.append(context)
             weights.append(row)
         seen = torch.cat([torch.stack(states, dim=1), torch.cat(contexts, dim=1), embedded], dim=-1)
         return self.output_proj(seen), torch.cat(weights, dim=1), state
+
+    def look_back(self, state: BahdanauState, key: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Return what one step finds in the memory, and with which weights.
+
+        Parameters
+        ----------
+        state : BahdanauState
+            Where the decoder stands before the step. Not modified.
+        key : Tensor, shape (batch, n_source, d_hidden)
+            The memory's vectors behind ``score.key_proj``, which serve all steps. Not modified.
+        memory : Memory
+            The encoded source. Not modified.
+
+        Returns
+        -------
+        context : Tensor, shape (batch, 1, d_memory)
+            The weighted sum of the memory's vectors.
+        weights : Tensor, shape (batch, 1, n_source)
+            One row that sums to 1.
+        """
+        query = self.score.query_proj(state.hidden.unsqueeze(1))  # (batch, 1, d_hidden)
+        scores = self.score.compare(query, key)  # (batch, 1, n_source)
+        return attend(scores, memory.states, memory.mask)
 
 
 class LuongState(NamedTuple):

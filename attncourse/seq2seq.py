@@ -111,7 +111,8 @@ class Seq2Seq(nn.Module):
     Parameters
     ----------
     encoder : nn.Module
-        A module from (source, lengths) to ``Memory``, such as ``BiGRUEncoder``.
+        A module from (source, lengths) to ``Memory``, such as ``BiGRUEncoder``. What a source is, is its
+        affair: token numbers here, images in chapter 11, sound in chapter 13.
     decoder : nn.Module
         A module with ``start`` and ``forward``, such as those in ``attncourse.recurrent_decoders``.
 
@@ -206,7 +207,7 @@ class Seq2Seq(nn.Module):
         self._check_weights(return_weights)
         memory = self.encoder(source, lengths)
         state = self.decoder.start(memory)
-        token = torch.full_like(source[:, :1], START)
+        token = torch.full((len(source), 1), START, device=source.device)
         ended = torch.zeros_like(token, dtype=torch.bool)  # (batch, 1)
         written, weights = [], []
         while len(written) < max_tokens and not ended.all():

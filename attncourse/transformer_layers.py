@@ -157,6 +157,9 @@ class DecoderLayer(nn.Module):
     rotary : {"half", "interleaved"} or None, optional
         Layout in which queries and keys of the self-attention are rotated by their position. The
         cross-attention rotates nothing: positions of target and source are not on one scale.
+    is_causal : bool, optional
+        Whether a target token sees only those before it and itself. Chapter 12 switches it off, where the
+        "target tokens" are object queries without an order.
 
     Raises
     ------
@@ -186,12 +189,14 @@ class DecoderLayer(nn.Module):
         activation: str = "relu",
         dropout: float = 0.0,
         rotary: str | None = None,
+        is_causal: bool = True,
     ) -> None:
         super().__init__()
         if rotary is not None:
             check_choice("rotary", rotary, ROTARY_LAYOUTS)
         self.d_model = d_model
         self.rotary = rotary
+        self.is_causal = is_causal
         self.self_attention = MultiHeadAttention(d_model, n_heads, n_kv_heads=n_kv_heads, dropout=dropout)
         self.self_attention_sublayer = Sublayer(d_model, wiring=wiring, dropout=dropout)
         self.cross_attention = MultiHeadAttention(d_model, n_heads, n_kv_heads=n_kv_heads, dropout=dropout)
@@ -221,7 +226,7 @@ class DecoderLayer(nn.Module):
             The encoder's output. No tokens (``memory[:, :0]``) where ``memory_cache`` holds them already.
             Not modified.
         mask : Tensor of bool, optional
-            True where a target token may attend to another, besides the causal mask, which always holds; two
+            True where a target token may attend to another, besides the causal mask; two
             or four axes, as in ``EncoderLayer.forward``. Not modified.
         memory_mask : Tensor of bool, optional
             True where a target token may attend to a source token: two axes (n_target, n_source) or four
@@ -262,7 +267,7 @@ class DecoderLayer(nn.Module):
         attend = partial(
             self.self_attention,
             mask=mask,
-            is_causal=True,
+            is_causal=self.is_causal,
             score_bias=score_bias,
             rotary=self.rotary,
             return_weights=return_weights,

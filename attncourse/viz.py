@@ -6,16 +6,19 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from attncourse._checks import check_array, check_mask
+from attncourse._checks import check_array, check_floats, check_mask, dtype_name
 from attncourse.head_viewer import check_links, visible
 
 # Okabe and Ito's palette (2008), told apart by colour-blind readers; yellow is left out (too pale for lines).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 # A second mark for each colour, so that a figure also works printed in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# How much of an image without weight is covered.
+VEIL = 0.75
 
 
 def use_course_style() -> None:
@@ -212,7 +215,7 @@ def alignment_map(
     _slant_long_labels(axes)
     if gold is not None:
         for row, column in np.argwhere(np.asarray(gold)):
-            _outline(axes, row, column)
+            _outline(axes, row - 0.5, column - 0.5)
     if alone:
         axes.figure.colorbar(axes.images[0], ax=axes, shrink=0.8, pad=0.02).outline.set_visible(False)
     return axes
@@ -227,9 +230,10 @@ def _slant_long_labels(axes: Axes) -> None:
         axes.set_xticks(axes.get_xticks(), labels, rotation=60, ha="right", rotation_mode="anchor")
 
 
-def _outline(axes: Axes, row: int, column: int) -> None:
+def _outline(axes: Axes, top: float, left: float, height: float = 1.0, width: float = 1.0) -> None:
     """Outline a cell in orange between two white lines, which stand out on every shade of blue."""
-    box = plt.Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, linewidth=1.8, zorder=4)
+    corner = left + 0.03 * width, top + 0.03 * height
+    box = plt.Rectangle(corner, 0.94 * width, 0.94 * height, fill=False, linewidth=1.8, zorder=4)
     box.set_clip_on(False)  # at the grid's edge, half of the line lies outside
     box.set_edgecolor(COLOURS[1])
     box.set_path_effects([withStroke(linewidth=4, foreground="white")])
@@ -275,3 +279,108 @@ def mask_picture(mask: np.ndarray, *, axes: Axes | None = None, title: str = "")
         decimals=None,
         mask=mask,
     )
+
+
+def image_map(
+    image: np.ndarray,
+    weights: np.ndarray,
+    *,
+    axes: Axes | None = None,
+    title: str = "",
+    gold: np.ndarray | None = None,
+    largest: float | None = None,
+    peak: bool = True,
+) -> Axes:
+    r"""Draw an image under a veil that opens where a map over its regions has weight.
+
+    A region of weight :math:`w` is covered by
+
+    .. math:: \alpha = 0.75\,(1 - w / w_{\text{largest}})
+
+    of black or white, whichever stands out more against the image's median pixel: attended and unattended
+    regions then differ in lightness on any background, and the colours below stay readable.
+
+    Parameters
+    ----------
+    image : ndarray or Tensor of float, shape (channels, height, width)
+        1 channel (grey) or 3 (red, green, blue) from 0 to 1. Not modified.
+    weights : ndarray or Tensor of float, shape (n_rows, n_columns)
+        Weight of every region of a grid that covers the image; not negative. Not modified.
+    axes : matplotlib Axes, optional
+        Where to draw; a new figure unless given.
+    title : str, optional
+        Text over the image.
+    gold : ndarray or Tensor of bool, shape (height, width), optional
+        The pixels that the map should point at: they get a dashed outline. Not modified.
+    largest : float, optional
+        Weight at which the veil is open; None takes the map's largest, if that is above 0.
+    peak : bool, optional
+        Whether to outline the region of the largest weight, the first of equals.
+
+    Returns
+    -------
+    matplotlib Axes
+        The axes drawn on; ``axes.images`` holds the image and the veil.
+
+    Raises
+    ------
+    TypeError
+        If ``image`` or ``weights`` is not an array of floats, or ``gold`` is not boolean.
+    ValueError
+        If a shape does not fit, a pixel is not between 0 and 1, or a weight is negative.
+
+    Notes
+    -----
+    The 0.75 leaves a quarter of the image to see, and keeps a contrast of at least 3 (WCAG 2.2) between open
+    and closed parts of a background of any grey. Used from chapter 11 on.
+    """
+    check_floats("image", image, min_axes=3)
+    check_floats("weights", weights)
+    pixels, grid = (np.asarray(a.detach() if hasattr(a, "detach") else a) for a in (image, weights))
+    if pixels.ndim != 3 or pixels.shape[0] not in {1, 3}:
+        raise ValueError(
+            f"image must have shape (1 or 3 channels, height, width), got image.shape={pixels.shape}"
+        )
+    if grid.ndim != 2:
+        raise ValueError(f"weights must have two axes (n_rows, n_columns), got weights.shape={grid.shape}")
+    for name, array, highest in (("image", pixels, 1), ("weights", grid, np.inf)):
+        if not (array.min() >= 0 and array.max() <= highest):
+            limits = "between 0 and 1" if highest == 1 else "at least 0"
+            raise ValueError(f"{name} must be {limits}, got {name} from {array.min():g} to {array.max():g}")
+    height, width = pixels.shape[1:]
+    if gold is not None:
+        check_array("gold", gold)
+        if dtype_name(gold) != "bool":
+            raise TypeError(f"gold must be boolean (True = wanted), got gold.dtype={dtype_name(gold)}")
+        if tuple(gold.shape) != (height, width):
+            raise ValueError(
+                f"gold must have shape (height, width)={(height, width)}, got gold.shape={tuple(gold.shape)}"
+            )
+    if axes is None:
+        axes = plt.figure(figsize=(2.4 * width / height, 2.4 + 0.3 * bool(title))).gca()
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    colours = np.broadcast_to(pixels.transpose(1, 2, 0), (height, width, 3))
+    axes.imshow(colours, interpolation="nearest")
+    veil = np.empty((*grid.shape, 4))
+    veil[..., :3] = to_rgb(_legible_on(tuple(np.median(colours, axis=(0, 1)))))
+    top = float(grid.max()) if largest is None else largest
+    veil[..., 3] = VEIL * (1 - np.clip(grid / top if top > 0 else grid, 0, 1))
+    axes.imshow(veil, interpolation="nearest", extent=extent)
+    if gold is not None:
+        # The contour runs half-way between pixels; the frame of zeros closes it at the image's edge.
+        framed = np.pad(np.asarray(gold, dtype=float), 1)
+        for line, colour, size in (("solid", "white", 3.5), ("dashed", "black", 1.6)):
+            across, down = np.arange(-1, width + 1), np.arange(-1, height + 1)
+            axes.contour(across, down, framed, levels=[0.5], colors=colour, linestyles=line, linewidths=size)
+        axes.set(xlim=extent[:2], ylim=extent[2:])
+    if peak:
+        row, column = np.unravel_index(grid.argmax(), grid.shape)
+        cell = height / grid.shape[0], width / grid.shape[1]
+        _outline(axes, row * cell[0] - 0.5, column * cell[1] - 0.5, *cell)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return axes

@@ -31,7 +31,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "book" / "results"
 UNFINISHED = ROOT / "_build" / "experiments"
-PACKAGES = ("numpy", "torch", "matplotlib", "scikit-learn", "sacrebleu", "nltk", "babel")
+PACKAGES = ("numpy", "torch", "matplotlib", "scipy", "scikit-learn", "sacrebleu", "nltk", "babel")
 
 
 def run_and_store(

@@ -24,6 +24,19 @@ def test_an_array_is_required():
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.tensor])
+def test_rows_are_integers(make):
+    checks.check_rows("rows", make([2, 0, 2]))
+    with pytest.raises(TypeError, match=r"^rows must be an array or tensor, got rows of type list$"):
+        checks.check_rows("rows", [1, 2])
+    with pytest.raises(TypeError, match=r"^rows must be integers, got rows\.dtype=bool$"):
+        checks.check_rows("rows", make([True, False]))
+    nothing = make([1])[:0]
+    checks.check_rows("rows", nothing, may_be_empty=True)
+    with pytest.raises(ValueError, match=r"^rows must not be empty, got rows\.shape=\(0,\)$"):
+        checks.check_rows("rows", nothing)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.tensor])
 def test_floats_are_required(make):
     with pytest.raises(TypeError, match=r"value must be floating point, got value\.dtype=int64"):
         checks.check_floats("value", make([[1, 2]]))

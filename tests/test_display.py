@@ -1,14 +1,19 @@
 """What chapters show: exact texts, because nbval compares them letter by letter."""
 
+import base64
 import functools
+import io
 import json
 import math
+import re
+import wave
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 
-from attncourse.display import claim, show_error, show_source, stored_result
+from attncourse.display import audio_player, claim, show_error, show_source, stored_result
 
 
 def doubled(number):
@@ -251,3 +256,105 @@ def test_a_missing_result_says_where_it_was_sought(tmp_path, monkeypatch):
 def test_a_result_is_named_without_folder_and_suffix(bad):
     with pytest.raises(ValueError, match="name must be an experiment's name such as '05_dates'"):
         stored_result(bad)
+
+
+class Elements(HTMLParser):
+    """Collect the tags of a piece of HTML, opened and closed, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.opened, self.closed, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.opened.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        self.closed.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def wave_in(player):
+    (uri,) = re.findall(r'src="data:audio/wav;base64,([^"]*)"', player.html)
+    return wave.open(io.BytesIO(base64.b64decode(uri, validate=True)), "rb")
+
+
+def test_the_player_holds_the_samples_as_an_8_bit_file():
+    samples = np.array([0.0, 0.5, -0.5, 0.25, -0.25])
+    with wave_in(audio_player(samples, 4000, label="five samples")) as sound:
+        assert sound.getparams()[:4] == (1, 1, 4000, 5)
+        # The loudest sample is at full scale: 128 ± 127; half as loud is 128 ± 63.5, rounded to even.
+        assert list(sound.readframes(5)) == [128, 255, 1, 192, 64]
+
+
+def test_silence_stays_silent():
+    with wave_in(audio_player(np.zeros(3), 3000, label="nothing")) as sound:
+        assert list(sound.readframes(3)) == [128] * 3
+
+
+def test_a_sound_survives_the_way_up_to_rounding():
+    samples = np.random.default_rng(0).normal(size=977).astype(np.float32)
+    before = samples.copy()
+    with wave_in(audio_player(samples, 8000, label="noise")) as sound:
+        levels = np.frombuffer(sound.readframes(977), dtype=np.uint8)
+    np.testing.assert_array_equal(samples, before)
+    np.testing.assert_allclose((levels - 128.0) / 127, samples / np.abs(samples).max(), atol=0.5001 / 127)
+
+
+def test_the_player_is_one_closed_element_with_a_name():
+    shown = audio_player(np.ones(7), 4000, label='"SOS" <fast> & loud')
+    elements = Elements(shown._repr_html_())
+    (figure, caption, audio) = elements.opened
+    assert (figure[0], caption[0], audio[0]) == ("figure", "figcaption", "audio")
+    assert elements.closed == ["figcaption", "audio", "figure"]
+    assert elements.text == '"SOS" <fast> & loud'
+    assert audio[1]["aria-label"] == '"SOS" <fast> & loud'
+    assert "controls" in audio[1]
+    assert "autoplay" not in audio[1]
+    assert "\n" not in shown.html  # a blank line would end the HTML block in Markdown
+
+
+def test_elsewhere_the_player_is_a_line_of_text():
+    assert repr(audio_player(np.zeros(6200), 4000, label="SOS in Morse code")) == (
+        "Audio: SOS in Morse code (1.6 s)"
+    )
+
+
+def test_the_longest_clip_fits_a_page():
+    assert len(audio_player(np.zeros(39_956), 4000, label="long").html) < 60_000
+    with pytest.raises(
+        ValueError, match=r"^samples must be at most 39956 in number, got samples.shape=\(39957,\)$"
+    ):
+        audio_player(np.zeros(39_957), 4000, label="too long")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"samples": [0.0]}, TypeError, "samples must be an array or tensor, got samples of type list"),
+        ({"samples": np.zeros(3, dtype=int)}, TypeError, "samples must be floating point"),
+        (
+            {"samples": np.zeros((2, 3))},
+            ValueError,
+            r"samples must have one axis, got samples.shape=\(2, 3\)",
+        ),
+        ({"samples": np.zeros(0)}, ValueError, r"samples must not be empty, got samples.shape=\(0,\)"),
+        ({"samples": np.array([0, np.nan])}, ValueError, "samples must not contain NaN"),
+        (
+            {"samples": np.array([0, np.inf])},
+            ValueError,
+            "samples must be finite, got samples with 1 infinite$",
+        ),
+        ({"rate": 2999}, ValueError, "rate must be at least 3000, got rate=2999"),
+        ({"rate": 4000.0}, TypeError, "rate must be an integer, got rate=4000.0"),
+        ({"label": ""}, ValueError, "label must be one line without outer spaces, got label=''"),
+        ({"label": "two\nlines"}, ValueError, "label must be one line without outer spaces"),
+        ({"label": None}, ValueError, "label must be one line without outer spaces, got label=None"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(arguments, error, text):
+    with pytest.raises(error, match=f"^{text}"):
+        audio_player(**{"samples": np.zeros(3), "rate": 4000, "label": "it", **arguments})

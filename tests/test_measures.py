@@ -10,6 +10,7 @@ from attncourse.measures import (
     exact_match,
     hard_links,
     mass_on_gold,
+    pointing_accuracy,
     token_accuracy,
 )
 from attncourse.tasks.pairs import END, PADDING
@@ -333,6 +334,64 @@ class TestMassOnGold:
             mass_on_gold(weights, ~np.ones_like(gold))
 
 
+class TestPointingAccuracy:
+    def test_hand_values(self):
+        weights = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
+        gold = np.array([[True, False, False], [False, True, True], [True, False, True], [False] * 3])
+        assert pointing_accuracy(weights, gold) == pytest.approx(2 / 3)
+        assert pointing_accuracy(weights[2], gold[2]) == 0
+        assert pointing_accuracy(weights[None, :2, None], gold[None, :2, None]) == 1
+
+    def test_of_equal_peaks_the_first_counts_and_a_row_of_zeros_is_a_miss(self):
+        gold = np.array([[True, False]])
+        assert pointing_accuracy(np.array([[0.5, 0.5]]), gold) == 1
+        assert pointing_accuracy(np.array([[0.5, 0.5]]), ~gold) == 0
+        assert pointing_accuracy(np.zeros((1, 2)), gold) == 0
+
+    @pytest.mark.properties
+    @given(link_cases(), st.integers(0, 2**32 - 1))
+    def test_equals_a_loop_over_the_rows_with_gold(self, case, seed):
+        _, gold, _ = case
+        weights = np.random.default_rng(seed).random(gold.shape)
+        rows = [
+            bool(places[row.argmax()])
+            for row, places in zip(
+                weights.reshape(-1, gold.shape[-1]), gold.reshape(-1, gold.shape[-1]), strict=True
+            )
+            if places.any()
+        ]
+        assert pointing_accuracy(weights, gold) == pytest.approx(sum(rows) / len(rows), rel=1e-12)
+        assert pointing_accuracy(gold.astype(float), gold) == 1
+        if not gold.all(axis=-1).any():
+            assert pointing_accuracy((~gold).astype(float), gold) == 0
+
+    @pytest.mark.properties
+    @given(link_cases(), st.integers(0, 2**32 - 1))
+    def test_only_the_peak_counts(self, case, seed):
+        _, gold, _ = case
+        weights = np.random.default_rng(seed).random(gold.shape)
+        assert pointing_accuracy(weights**3, gold) == pointing_accuracy(weights, gold)
+
+    def test_bad_arguments_are_refused(self):
+        weights, gold = np.full((2, 2), 0.5), np.eye(2, dtype=bool)
+        with pytest.raises(TypeError, match=r"^weights must be of type ndarray, got weights of type list$"):
+            pointing_accuracy(weights.tolist(), gold)
+        with pytest.raises(ValueError, match=r"^weights must not be negative, got weights down to -0\.5$"):
+            pointing_accuracy(-weights, gold)
+        with pytest.raises(TypeError, match=r"^gold must be boolean, got gold.dtype=float64$"):
+            pointing_accuracy(weights, weights)
+        with pytest.raises(
+            ValueError,
+            match=r"^weights and gold must have the same shape, "
+            r"got weights.shape=\(2, 2\), gold.shape=\(1, 2\)$",
+        ):
+            pointing_accuracy(weights, gold[:1])
+        with pytest.raises(
+            ValueError, match=r"^gold must hold a link, got gold of shape \(2, 2\) without any$"
+        ):
+            pointing_accuracy(weights, np.zeros_like(gold))
+
+
 def test_measures_of_links_do_not_write_their_arguments():
     rng = np.random.default_rng(0)
     weights, lengths = rng.random((2, 3, 5)), np.array([3, 2])
@@ -346,5 +405,6 @@ def test_measures_of_links_do_not_write_their_arguments():
     links.flags.writeable = False
     alignment_error_rate(links, gold, possible=possible)
     mass_on_gold(weights, gold)
+    pointing_accuracy(weights, gold)
     for array, copy in zip(arguments, copies, strict=True):
         np.testing.assert_array_equal(array, copy)

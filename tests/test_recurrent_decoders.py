@@ -116,10 +116,8 @@ class TestStatePath:
             first, second = self.states(decoder, memory), self.states(decoder, other)
             assert (first.attended != second.attended).any()
             assert bool((first.hidden == second.hidden).all()) is not input_feeding
-        assert (
-            self.states(make_decoder(BahdanauDecoder), memory)
-            != self.states(make_decoder(BahdanauDecoder), other)
-        ).any()
+        first, second = (self.states(make_decoder(BahdanauDecoder), one) for one in (memory, other))
+        assert (first.hidden != second.hidden).any()
 
     def test_the_first_step_is_fed_zeros(self):
         decoder, memory = make_decoder(LuongDecoder, input_feeding=True), make_memory()
@@ -311,3 +309,12 @@ def test_arguments_are_not_written():
         decoder(previous, memory, state)
         for tensor, before in zip(tensors, copies, strict=True):
             torch.testing.assert_close(tensor.detach(), before, rtol=0, atol=0)
+
+
+def test_a_bahdanau_state_holds_the_weights_of_the_last_step():
+    decoder, memory, previous = make_decoder(BahdanauDecoder), make_memory(), make_previous()
+    start = decoder.start(memory)
+    assert start.weights.shape == (BATCH, 1, N_SOURCE)
+    assert not start.weights.any()
+    _, weights, state = decoder(previous, memory, start)
+    torch.testing.assert_close(state.weights, weights[:, -1:], rtol=0, atol=0)

@@ -134,6 +134,26 @@ def test_decoder_layer_equals_torchs(wiring, activation, masks, training, return
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("return_weights", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("masks", ["none", "padding"])
+@pytest.mark.parametrize("wiring", ["pre-norm", "post-norm"])
+def test_decoder_layer_that_is_not_causal_equals_torchs_without_a_target_mask(
+    wiring, masks, training, return_weights
+):
+    ours = layer("decoder", wiring=wiring, is_causal=False).train(training)
+    x, memory = tokens(), tokens(N_SOURCE, seed=2)
+    mask, memory_mask, their_masks = None, None, {}
+    if masks == "padding":
+        mask = padding_mask(torch.tensor([2, N_TARGET]), N_TARGET).unsqueeze(1)
+        memory_mask = padding_mask(torch.tensor([N_SOURCE, 4]), N_SOURCE).unsqueeze(1)
+        their_masks["tgt_key_padding_mask"] = behind([2, N_TARGET], N_TARGET)
+        their_masks["memory_key_padding_mask"] = behind([N_SOURCE, 4], N_SOURCE)
+    mine = output_of(ours(x, memory, mask, memory_mask, return_weights=return_weights))
+    assert_same_layer(ours, mine, by_torch(ours, x, memory, training=training, **their_masks), [x, memory])
+
+
+@pytest.mark.parity
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("wiring", ["pre-norm", "post-norm"])
 @pytest.mark.parametrize("kind", LAYERS)

@@ -129,6 +129,62 @@ def test_mask_picture_hatches_hidden_cells():
     assert not axes.texts
 
 
+GREYS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.44, 0.46, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+
+
+@pytest.mark.parametrize("grey", GREYS)
+def test_image_map_opens_its_veil_at_the_weight_on_any_background(grey):
+    weights = np.array([[0.0, 0.2, 0.1], [0.4, 0.3, 0.0]])
+    axes = viz.image_map(np.full((3, 14, 33), grey), weights)
+    image, veil = (drawn.get_array() for drawn in axes.images)
+    np.testing.assert_array_equal(image, np.full((14, 33, 3), grey))
+    np.testing.assert_allclose(veil[..., 3], 0.75 * (1 - weights / 0.4))
+    closed = (1 - veil[0, 0, 3]) * image[0, 0] + veil[0, 0, 3] * veil[0, 0, :3]
+    assert contrast(closed, image[0, 0]) >= 3
+    for drawn in axes.images:
+        np.testing.assert_array_equal(drawn.get_extent(), (-0.5, 32.5, 13.5, -0.5))
+
+
+def test_image_map_outlines_the_peak_and_the_wanted_pixels():
+    image, weights = np.random.default_rng(0).random((3, 14, 33)), np.zeros((2, 3))
+    weights[1, 2] = 0.6
+    gold = np.zeros((14, 33), bool)
+    gold[2:5, 30:] = True  # up to the image's edge
+    before = image.copy(), weights.copy(), gold.copy()
+    axes = viz.image_map(image, weights, gold=gold, title="blue")
+    np.testing.assert_array_equal(axes.images[0].get_array(), image.transpose(1, 2, 0))
+    (peak,) = axes.patches
+    assert (round(peak.get_x() + peak.get_width() / 2), round(peak.get_y() + peak.get_height() / 2)) == (
+        27,
+        10,
+    )
+    assert peak.get_path_effects(), "an orange line alone drowns in an orange object"
+    wide, dashed = (lines.get_paths()[0].get_extents() for lines in axes.collections)
+    np.testing.assert_array_equal(wide.get_points(), dashed.get_points())
+    np.testing.assert_array_equal(dashed.get_points(), [[29.5, 1.5], [32.5, 4.5]])
+    assert contrast(*(lines.get_edgecolor()[0][:3] for lines in axes.collections)) == pytest.approx(21)
+    assert (axes.get_title(), axes.get_xlim(), axes.get_ylim()) == ("blue", (-0.5, 32.5), (13.5, -0.5))
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(weights, before[1])
+    np.testing.assert_array_equal(gold, before[2])
+
+
+def test_image_map_takes_grey_tensors_a_scale_and_given_axes():
+    image, weights = torch.rand(1, 8, 8), torch.tensor([[0.1, 0.5]], requires_grad=True)
+    given = plt.figure().gca()
+    axes = viz.image_map(image, weights, axes=given, largest=0.2, peak=False)
+    assert axes is given
+    assert not axes.patches
+    drawn = axes.images[0].get_array()
+    np.testing.assert_array_equal(drawn, np.repeat(image.numpy().transpose(1, 2, 0), 3, axis=2))
+    np.testing.assert_allclose(axes.images[1].get_array()[..., 3], [[0.375, 0]], atol=1e-7)
+
+
+def test_image_map_without_any_weight_is_closed():
+    axes = viz.image_map(np.ones((1, 4, 4)), np.zeros((2, 2)))
+    np.testing.assert_array_equal(axes.images[1].get_array()[..., 3], np.full((2, 2), 0.75))
+
+
 def test_the_same_figure_gives_the_same_bytes():
     def png():
         file = io.BytesIO()
@@ -164,6 +220,46 @@ def test_the_same_figure_gives_the_same_bytes():
         (lambda: viz.heat_map([[1.0]], "a", "b"), TypeError, "weights must be an array or tensor"),
         (lambda: viz.heat_map(np.eye(2), "ab", "ab", mask=np.eye(2)), TypeError, "mask must be boolean"),
         (lambda: viz.mask_picture(np.eye(2)), TypeError, "mask must be boolean"),
+        (
+            lambda: viz.image_map(np.ones((2, 5, 5)), np.eye(2)),
+            ValueError,
+            r"image must have shape \(1 or 3 channels, height, width\), got image\.shape=\(2, 5, 5\)",
+        ),
+        (
+            lambda: viz.image_map(np.ones((3, 5, 5)), np.ones((1, 2, 2))),
+            ValueError,
+            r"weights must have two axes \(n_rows, n_columns\), got weights\.shape=\(1, 2, 2\)",
+        ),
+        (
+            lambda: viz.image_map(2 * np.ones((3, 5, 5)), np.eye(2)),
+            ValueError,
+            "image must be between 0 and 1, got image from 2 to 2",
+        ),
+        (
+            lambda: viz.image_map(np.ones((3, 5, 5)), -np.eye(2)),
+            ValueError,
+            "weights must be at least 0, got weights from -1 to",
+        ),
+        (
+            lambda: viz.image_map(np.full((3, 5, 5), np.nan), np.eye(2)),
+            ValueError,
+            "image must not contain NaN",
+        ),
+        (
+            lambda: viz.image_map(np.ones((3, 5, 5), int), np.eye(2)),
+            TypeError,
+            "image must",
+        ),
+        (
+            lambda: viz.image_map(np.ones((3, 5, 5)), np.eye(2), gold=np.ones((5, 5))),
+            TypeError,
+            r"gold must be boolean \(True = wanted\), got gold\.dtype=float64",
+        ),
+        (
+            lambda: viz.image_map(np.ones((3, 5, 7)), np.eye(2), gold=np.ones((7, 5), bool)),
+            ValueError,
+            r"gold must have shape \(height, width\)=\(5, 7\), got gold\.shape=\(7, 5\)",
+        ),
         (
             lambda: viz.mask_picture(np.ones((2, 2, 2), bool)),
             ValueError,

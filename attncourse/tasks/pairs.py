@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncourse._checks import check_array, check_count, dtype_name
+from attncourse._checks import check_count, check_rows
 
 PADDING, START, END = 0, 1, 2
 SPECIAL_TOKENS = ("<padding>", "<start>", "<end>")
@@ -172,11 +172,7 @@ class PairBatch:
         ValueError
             If ``rows`` is empty.
         """
-        check_array("rows", rows)
-        if "int" not in dtype_name(rows):
-            raise TypeError(f"rows must be integers, got rows.dtype={dtype_name(rows)}")
-        if not len(rows):
-            raise ValueError(f"rows must not be empty, got rows.shape={rows.shape}")
+        check_rows("rows", rows)
         n_source, n_target = self.lengths[rows].max(), self.target_lengths[rows].max()
         return PairBatch(
             source=self.source[rows, :n_source],

@@ -113,6 +113,7 @@ TABLE = "<table><tr><td>.5</td></tr></table>"
         TABLE,
         '<img alt="A map." src="data:image/png;base64,AA">',
         '<svg role="img" aria-label="A map."><use href="#a"/></svg>',
+        '<audio controls aria-label="SOS in Morse code." src="data:,"></audio>',
         f'<a href="https://x.org/a">x</a>{TABLE}',
         f"<style>i{{fill:url(#a)}} b{{fill:url( 'data:,')}}</style>{TABLE}",
         head_viewer(np.eye(3), ["https://x.org", "src=//x", "a"]).html,
@@ -144,8 +145,9 @@ def test_html_that_stands_alone_passes(page):
         (TABLE, "<IPython.core.display.HTML object>", "HTML without a plain text of its own"),
         (TABLE, "<attncourse.x.View object at 0xADDRESS>", "HTML without a plain text of its own"),
         (TABLE, " ", "HTML without a plain text of its own"),
-        ("<canvas></canvas>", "weights", "HTML without a table or an alt text"),
-        ('<img alt="" src="data:,">', "weights", "HTML without a table or an alt text"),
+        ("<canvas></canvas>", "weights", "HTML without a table, an alt text or a label"),
+        ('<audio controls src="data:,"></audio>', "weights", "HTML without a table, an alt text or a label"),
+        ('<img alt="" src="data:,">', "weights", "HTML without a table, an alt text or a label"),
     ],
 )
 def test_a_fault_in_html_is_reported(tmp_path, page, plain, problem):

@@ -29,7 +29,8 @@ LOADS = re.compile(
     re.IGNORECASE,
 )
 WORDS_FOR_A_PICTURE = re.compile(
-    r"""<table\b|\balt=["'][^"']*\w|role=["']img["'][^>]*\saria-label=["'][^"']*\w""", re.IGNORECASE
+    r"""<table\b|\balt=["'][^"']*\w|(?:role=["']img["']|<audio\b)[^>]*\saria-label=["'][^"']*\w""",
+    re.IGNORECASE,
 )
 FORBIDDEN = re.compile(
     r"\b(simply|obviously|just|crucial(?:ly)?|leverag\w+|seamless(?:ly)?|delv\w+|unlock\w*|powerful(?:ly)?)\b",
@@ -118,7 +119,7 @@ def html_problems(data: dict) -> list[str]:
     if not plain.strip() or re.match(r"<[\w.]+ object\b", plain):
         found.append("HTML without a plain text of its own: give its class a __repr__")
     if not WORDS_FOR_A_PICTURE.search(page):
-        found.append("HTML without a table or an alt text")
+        found.append("HTML without a table, an alt text or a label")
     return found
 
 
