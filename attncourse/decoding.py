@@ -8,6 +8,7 @@ next one, (batch, vocab_size). ``lambda tokens: model(tokens)[:, -1]`` reads eve
 Built in chapter 9.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 
 import torch
@@ -24,16 +25,16 @@ from attncourse.transformer_language_model import TransformerLanguageModel
 NextLogits = Callable[[Tensor], Tensor]
 
 
-class _CachedModel:
+class _CachedModel(ABC):
     """Turn a model that reads new tokens alone into a function of all tokens so far."""
 
     def __init__(self, caches: list[KVCache]) -> None:
         self.caches = caches
         self._read: Tensor | None = None  # the tokens whose keys and values are held
 
+    @abstractmethod
     def _read_new(self, tokens: Tensor) -> Tensor:
         """Return the logits that follow each of these tokens, and keep their keys and values."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
