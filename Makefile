@@ -17,15 +17,20 @@ PY := $(BIN)/python
 # Caches live in the environment: nothing is read from or written to the home directory.
 export MPLCONFIGDIR := $(ENV)/cache/matplotlib
 export IPYTHONDIR := $(ENV)/cache/ipython
+export KERAS_HOME := $(ENV)/cache/keras
 export PYTHONNOUSERSITE := 1
+
+# The engine on which Keras runs; read when it is imported.
+KERAS_BACKEND ?= torch
+export KERAS_BACKEND
 
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: help setup book serve test notebooks experiments budget lint clean
+.PHONY: help setup book serve test test-tensorflow test-libraries notebooks experiments budget lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' "$(ROOT)/Makefile" | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' "$(ROOT)/Makefile" | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
 
 setup:
 	@$(IN) VENV="$(VENV)" $(PYTHON) tools/setup_env.py --requirements "$(REQUIREMENTS)"
@@ -42,6 +47,14 @@ serve:  ## show the built book on this machine (PORT=8000)
 
 test: lint  ## check everything: style, layers, tests, and every cell of every notebook
 	@$(IN) $(PY) -m pytest tests book $(NBVAL) -n 2 --dist loadscope
+
+# An environment of its own: nothing else here needs TensorFlow. Beside $(ENV), with its own caches.
+test-tensorflow:  ## check Keras's layers against ours on TensorFlow (installed apart, 2.5 GB)
+	@$(MAKE) --no-print-directory -f "$(ROOT)/Makefile" test-libraries VENV="$(ENV)-tensorflow" \
+		REQUIREMENTS=tests/libraries/requirements-tensorflow.txt KERAS_BACKEND=tensorflow
+
+test-libraries: setup
+	@$(IN) $(PY) -m pytest tests/libraries
 
 notebooks: setup  ## run every chapter and store it in its normal form
 	@$(IN) $(PY) tools/notebooks.py run book/*.ipynb

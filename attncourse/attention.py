@@ -171,7 +171,7 @@ def scaled_dot_product_attention(
     ----------
     .. [1] Vaswani et al. (2017), section 3.2.1, equation 1.
     """
-    _check_attention(query, key, value, mask)
+    check_attention(query, key, value, mask)
     if scale is None:
         scale = 1.0 / math.sqrt(query.shape[-1])
     check_number("scale", scale)
@@ -182,9 +182,29 @@ def scaled_dot_product_attention(
     return (output, weights) if return_weights else output
 
 
-def _check_attention(
+def check_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> None:
+    """Require query, key, value and mask that fit together, for every way of computing attention.
+
+    Parameters
+    ----------
+    query, key, value : Tensor of float
+        Shapes (..., n_queries, d_head), (..., n_keys, d_head), (..., n_keys, d_value). Not modified.
+    mask : Tensor of bool or None
+        Broadcasts to (..., n_queries, n_keys). Not modified.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind or the dtypes differ.
+    ValueError
+        If the shapes do not fit, or an argument is empty or holds NaN.
+
+    Notes
+    -----
+    Built in chapter 4.
+    """
     _check_tensors(mask, query=query, key=key, value=value)
     check_same_axis("query", query, "key", key, axis=-1, what="last axis")
     check_same_axis("key", key, "value", value, axis=-2, what="number of tokens")

@@ -91,14 +91,7 @@ class BiGRUEncoder(nn.Module):
             If the shapes do not fit, or a token or a length is out of range.
         """
         check_tokens("source", source, self.source_embedding.num_embeddings)
-        mask = padding_mask(lengths, source.shape[1])  # (batch, 1, n_source)
-        if len(lengths) != len(source):
-            raise ValueError(
-                "source and lengths must have the same batch size, "
-                f"got source.shape={tuple(source.shape)}, lengths.shape={tuple(lengths.shape)}"
-            )
-        if int(lengths.min()) < 1:
-            raise ValueError(f"lengths must be at least 1, got lengths={lengths.tolist()}")
+        mask = source_mask(source, lengths)  # (batch, 1, n_source)
         tokens = pack_padded_sequence(source, lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, last = self.gru(PackedSequence(self.source_embedding(tokens.data), *tokens[1:]))
         states, _ = pad_packed_sequence(states, batch_first=True, total_length=source.shape[1])
@@ -320,6 +313,43 @@ def sequence_loss(logits: Tensor, target: Tensor) -> Tensor:
     if not (target != PADDING).any():
         raise ValueError(f"target must hold a token that is not padding, got target={target.tolist()}")
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PADDING)
+
+
+def source_mask(source: Tensor, lengths: Tensor) -> Tensor:
+    """Return where the places of padded sources are; every source has at least one.
+
+    Parameters
+    ----------
+    source : Tensor, shape (batch, n_source, ...)
+        Tokens, or vectors, padded at the end. Not modified.
+    lengths : Tensor of int64, shape (batch,)
+        Places of each source. Not modified.
+
+    Returns
+    -------
+    Tensor of bool, shape (batch, 1, n_source)
+        True before the padding.
+
+    Raises
+    ------
+    TypeError
+        If the lengths are not a tensor of integers.
+    ValueError
+        If the batch sizes differ or a length is out of range.
+
+    Notes
+    -----
+    Built in chapter 5.
+    """
+    mask = padding_mask(lengths, source.shape[1])
+    if len(lengths) != len(source):
+        raise ValueError(
+            "source and lengths must have the same batch size, "
+            f"got source.shape={tuple(source.shape)}, lengths.shape={tuple(lengths.shape)}"
+        )
+    if int(lengths.min()) < 1:
+        raise ValueError(f"lengths must be at least 1, got lengths={lengths.tolist()}")
+    return mask
 
 
 def check_tokens(name: str, tokens: Tensor, vocab_size: int | None = None) -> None:
