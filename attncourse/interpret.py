@@ -295,7 +295,7 @@ def attention_rollout(weights: Tensor, *, residual: float = 0.5) -> Tensor:
     return rolled
 
 
-def rank_correlation(weights: np.ndarray, effects: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def kendall_tau(weights: np.ndarray, effects: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return how well the order of the words by weight agrees with their order by effect (Kendall's tau-b).
 
     Parameters

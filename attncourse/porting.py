@@ -41,9 +41,11 @@ def to_torch(layer: MultiHeadAttention) -> nn.MultiheadAttention:
     Notes
     -----
     What differs in the call: key and value must be given, masks say who may *not* attend
-    (``to_torch_mask``), causal attention needs a mask, the weights come back unless ``need_weights=False``
-    and are averaged over the heads unless ``average_attn_weights=False``, and a query that may attend nowhere
-    gets NaN on some of its paths (chapter 14). Time and memory O(d_model²). Built in chapter 14.
+    (``to_torch_mask``), causal attention needs a mask (``is_causal=True`` beside it takes its place where no
+    weights are asked for), the weights come back unless ``need_weights=False`` and are averaged over the
+    heads unless ``average_attn_weights=False``. A query that may attend nowhere gets NaN with weights, and
+    without them too for self-attention in ``eval()`` without gradients, if the number of heads is even. Time
+    and memory O(d_model²). Built in chapter 14.
     """
     check_type("layer", layer, MultiHeadAttention)
     if layer.n_kv_heads != layer.n_heads:

@@ -91,7 +91,7 @@ class BiGRUEncoder(nn.Module):
             If the shapes do not fit, or a token or a length is out of range.
         """
         check_tokens("source", source, self.source_embedding.num_embeddings)
-        mask = source_mask(source, lengths)  # (batch, 1, n_source)
+        mask = real_places(source, lengths)  # (batch, 1, n_source)
         tokens = pack_padded_sequence(source, lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, last = self.gru(PackedSequence(self.source_embedding(tokens.data), *tokens[1:]))
         states, _ = pad_packed_sequence(states, batch_first=True, total_length=source.shape[1])
@@ -315,7 +315,7 @@ def sequence_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PADDING)
 
 
-def source_mask(source: Tensor, lengths: Tensor) -> Tensor:
+def real_places(source: Tensor, lengths: Tensor) -> Tensor:
     """Return where the places of padded sources are; every source has at least one.
 
     Parameters

@@ -20,7 +20,7 @@ from attncourse._checks import (
 from attncourse.ctc import CTCRecogniser, ctc_loss
 from attncourse.masks import padding_mask
 from attncourse.recurrent_decoders import BahdanauDecoder, BahdanauState, Memory
-from attncourse.seq2seq import Seq2Seq, sequence_loss, source_mask
+from attncourse.seq2seq import Seq2Seq, real_places, sequence_loss
 
 LAYERS = ((5, 2), (5, 2), (5, 1), (5, 1))  # width and stride of the encoder's convolutions
 
@@ -95,7 +95,7 @@ class AudioEncoder(nn.Module):
         check_type("source", source, Tensor)
         check_floats("source", source, min_axes=3)
         check_last_axis("source", source, self.input_norm.num_features, what="n_bands")
-        real = source_mask(source, lengths).squeeze(1)  # (batch, n_frames)
+        real = real_places(source, lengths).squeeze(1)  # (batch, n_frames)
         states = _where_real(self.input_norm, source, real)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             states = convolution(states.mT).mT  # (batch, n, d_memory)

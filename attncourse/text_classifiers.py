@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from attncourse._checks import check_choice, check_count, check_floats, check_type
 from attncourse.attention import attend
 from attncourse.recurrent_decoders import Memory
-from attncourse.seq2seq import BiGRUEncoder, check_tokens, source_mask
+from attncourse.seq2seq import BiGRUEncoder, check_tokens, real_places
 from attncourse.token_embedding import TokenEmbedding
 from attncourse.transformer_stacks import TransformerEncoder
 
@@ -74,7 +74,7 @@ class ConvolutionEncoder(nn.Module):
     def forward(self, source: Tensor, lengths: Tensor) -> Memory:
         """Encode padded texts, as ``BiGRUEncoder.forward`` does; the summary is the mean of the states."""
         check_tokens("source", source, self.source_embedding.num_embeddings)
-        mask = source_mask(source, lengths)
+        mask = real_places(source, lengths)
         visible = mask.mT  # (batch, n_source, 1)
         states = self.source_embedding(source) * visible  # (batch, n_source, d_embedding)
         for layer in self.layers:
@@ -124,7 +124,7 @@ class TransformerTextEncoder(nn.Module):
         (batch, n_layers, n_heads, n_source, n_source).
         """
         check_tokens("source", source, self.source_embedding.vocab_size)
-        mask = source_mask(source, lengths)
+        mask = real_places(source, lengths)
         states = self.stack(self.source_embedding(source), mask.unsqueeze(1), return_weights=return_weights)
         if return_weights:
             states, weights = states

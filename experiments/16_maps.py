@@ -15,7 +15,7 @@ from attncourse.counterfactuals import (
     jensen_shannon,
     total_variation,
 )
-from attncourse.interpret import erasure, rank_correlation, rationale_scores
+from attncourse.interpret import erasure, kendall_tau, rationale_scores
 from attncourse.measures import pointing_accuracy
 from attncourse.tasks.reviews import GOOD_WORDS, ROLES, ReviewTask
 from attncourse.text_classifiers import TextClassifier
@@ -178,7 +178,7 @@ def erasure_measures(model, batch, task):
         flips = effect.flips.float()
         is_off = ~on_evidence[:, None]
         peak_flips[name] = effect.flips.gather(1, peak).squeeze(1)
-        ranks = rank_correlation(weights.numpy(), effect.distance.numpy(), batch.lengths)
+        ranks = kendall_tau(weights.numpy(), effect.distance.numpy(), batch.lengths)
         found[name] = {
             "peak": flips.gather(1, peak).mean().item(),
             "peak_off_evidence": flips.gather(1, peak)[is_off].mean().item() if is_off.any() else 0.0,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncourse.interpret import attention_rollout, erase, erasure, rank_correlation, rationale_scores
+from attncourse.interpret import attention_rollout, erase, erasure, kendall_tau, rationale_scores
 from attncourse.tasks.pairs import PADDING
 from attncourse.text_classifiers import TextClassifier
 from attncourse.training import set_seed
@@ -251,7 +251,7 @@ class TestRankCorrelation:
     def test_it_equals_the_count_of_pairs(self):
         rng = np.random.default_rng(0)
         weights, effects = rng.integers(0, 4, (2, 5, N_TOKENS)).astype(float)
-        got = rank_correlation(weights, effects, LENGTHS.numpy())
+        got = kendall_tau(weights, effects, LENGTHS.numpy())
         for row, length in enumerate(LENGTHS.tolist()):
             pairs = list(itertools.combinations(range(length), 2))
             a = [np.sign(weights[row, i] - weights[row, j]) for i, j in pairs]
@@ -265,7 +265,7 @@ class TestRankCorrelation:
     def test_hand_values_and_the_padding_left_out(self):
         weights = np.array([[0.1, 0.2, 0.7, 0.0], [0.7, 0.2, 0.1, 9.0], [0.5, 0.5, 0.0, 9.0]])
         effects = np.array([[1.0, 2.0, 3.0, 0.0], [1.0, 2.0, 3.0, 9.0], [1.0, 2.0, 9.0, 9.0]])
-        got = rank_correlation(weights, effects, np.array([4, 3, 2]))
+        got = kendall_tau(weights, effects, np.array([4, 3, 2]))
         np.testing.assert_allclose(got, [1, -1, np.nan])
 
     def test_bad_arguments_are_refused(self):
@@ -275,10 +275,10 @@ class TestRankCorrelation:
             match=r"^weights and effects must have the same shape, got weights\.shape=\(2, 3\), "
             r"effects\.shape=\(2, 2\)$",
         ):
-            rank_correlation(rows, rows[:, :2], np.array([3, 3]))
+            kendall_tau(rows, rows[:, :2], np.array([3, 3]))
         with pytest.raises(TypeError, match=r"^lengths must be integers, got lengths\.dtype=float64$"):
-            rank_correlation(rows, rows, np.array([3.0, 3.0]))
+            kendall_tau(rows, rows, np.array([3.0, 3.0]))
         with pytest.raises(ValueError, match=r"^weights and lengths must have the same batch size, got "):
-            rank_correlation(rows, rows, np.array([3]))
+            kendall_tau(rows, rows, np.array([3]))
         with pytest.raises(TypeError, match=r"^weights must be of type ndarray, got weights of type Tensor$"):
-            rank_correlation(torch.ones(2, 3), rows, np.array([3, 3]))
+            kendall_tau(torch.ones(2, 3), rows, np.array([3, 3]))

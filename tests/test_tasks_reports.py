@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from attncourse.tasks.pairs import END, PADDING
 from attncourse.tasks.reports import (
-    KINDS,
     KNOWN_NAME,
     KNOWN_NAMES,
     ORDINARY,
     RARE_NAME,
+    REPORT_KINDS,
     UNKNOWN_WORD,
     Report,
     ReportTask,
@@ -88,7 +88,7 @@ SUMMARIES = {
 
 class TestReports:
     def test_the_summary_says_what_the_facts_say(self, reports):
-        assert {report.kind for report in reports} == set(KINDS)
+        assert {report.kind for report in reports} == set(REPORT_KINDS)
         for report in reports:
             facts = {}
             for text, is_filler in sentences(report):

@@ -9,7 +9,7 @@ from attncourse._checks import check_count
 HELD_OUT_ONE_IN = 5
 
 
-def padded(rows: Sequence[Sequence[int]], filler: int) -> np.ndarray:
+def pad_rows(rows: Sequence[Sequence[int]], filler: int) -> np.ndarray:
     """Return rows of unequal length as one array, filled up behind the shorter ones."""
     array = np.full((len(rows), max(map(len, rows))), filler)
     for row, numbers in zip(array, rows, strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from attncourse._checks import check_count, check_rows, check_type
-from attncourse.tasks._sentences import check_range, is_held_out, padded
+from attncourse.tasks._sentences import check_range, is_held_out, pad_rows
 from attncourse.tasks.pairs import PADDING, Vocabulary
 
 _FIRST_NAMES = ("ada", "ben", "carla", "dan", "edith", "farid", "grace", "hugo", "ines", "jonas")
@@ -217,13 +217,13 @@ class PassageTask:
         for row, pairs in zip(facts, rows["facts"], strict=True):
             row[: len(pairs)] = pairs
         return PassageBatch(
-            passage=padded(rows["passage"], PADDING),
+            passage=pad_rows(rows["passage"], PADDING),
             passage_lengths=np.array([len(tokens) for tokens in rows["passage"]]),
-            question=padded(rows["question"], PADDING),
+            question=pad_rows(rows["question"], PADDING),
             question_lengths=np.array([len(tokens) for tokens in rows["question"]]),
             start=np.array(rows["start"]),
             end=np.array(rows["end"]),
-            sentences=padded(rows["sentences"], -1),
+            sentences=pad_rows(rows["sentences"], -1),
             asked=np.array(rows["asked"]),
             facts=facts,
         )

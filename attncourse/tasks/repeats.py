@@ -53,8 +53,9 @@ class RepeatTask:
     .. math:: w_{t + P} = w_t, \qquad P \in \{P_{\min}, \dots, P_{\max}\}
 
     The symbols of a block are all different and drawn anew for every text, and so is the period P. Neither
-    frequent symbols nor a fixed distance foretell the next token; the way to know it is to find the token
-    that is read now in the block before, and to say what followed it there.
+    frequent symbols nor a fixed distance foretell the next token. Two rules foretell it exactly: find the
+    token that is read now in the block before, and say what followed it there; or say the symbol that was
+    read longest ago. On these texts they agree; a jump within the block tells them apart.
 
     Parameters
     ----------

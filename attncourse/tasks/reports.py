@@ -15,7 +15,7 @@ from attncourse.tasks.pairs import END, Pair, PairBatch, Vocabulary, encode_pair
 UNKNOWN_WORD = "<unknown>"
 ORDINARY, KNOWN_NAME, RARE_NAME = 0, 1, 2  # what a word of a summary is; numbers count as names
 
-KINDS = tuple(FACTS)
+REPORT_KINDS = tuple(FACTS)
 Ways = dict[str, tuple[tuple[str, ...], ...]]  # for each kind and each of its facts, how it may be told
 
 _SYLLABLES = tuple(first + vowel for first in "bdfgklmnprstvz" for vowel in "aeiou")
@@ -270,7 +270,7 @@ class ReportTask:
     def _draw_one(self, rng: np.random.Generator, held_out: bool, ways: Ways) -> Report:
         """Draw one report: its facts, other sentences around them, and its summary."""
         dice = _Dice(rng, self.rare_share, held_out)
-        kind = KINDS[rng.integers(len(KINDS))]
+        kind = REPORT_KINDS[rng.integers(len(REPORT_KINDS))]
         goals = sorted(rng.choice(len(_GOALS), size=2, replace=False))
         slots = {name: dice.name() for name in "ABCP"}
         slots |= {"n": dice.number(), "s": _GOALS[goals[1]], "t": _GOALS[goals[0]]}
@@ -363,7 +363,7 @@ def _join_syllables(places: Sequence[int], last: int) -> str:
 def _template_words() -> set[str]:
     """Return every word of the templates that is no slot."""
     texts = [*PLAIN_FILLERS]
-    for kind in KINDS:
+    for kind in REPORT_KINDS:
         texts += [text for fact in FACTS[kind] for text in fact] + [*SUMMARIES[kind], *FILLERS[kind]]
     return {word for text in texts for word in text.split() if not word.startswith("{")}
 

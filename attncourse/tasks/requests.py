@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from attncourse._checks import check_count, check_rows, check_type
-from attncourse.tasks._sentences import check_range, is_held_out, padded
+from attncourse.tasks._sentences import check_range, is_held_out, pad_rows
 from attncourse.tasks.pairs import PADDING, Vocabulary
 
 # The things that each department looks after.
@@ -218,13 +218,13 @@ class RequestTask:
         messages = [self._message(rng, held_out) for _ in range(batch_size)]
         rows = {name: [message[name] for message in messages] for name in messages[0]}
         return RequestBatch(
-            tokens=padded(rows["tokens"], PADDING),
+            tokens=pad_rows(rows["tokens"], PADDING),
             lengths=np.array([len(tokens) for tokens in rows["tokens"]]),
             label=np.array(rows["label"]),
-            evidence=padded(rows["evidence"], 0).astype(bool),
-            sentences=padded(rows["sentences"], -1),
+            evidence=pad_rows(rows["evidence"], 0).astype(bool),
+            sentences=pad_rows(rows["sentences"], -1),
             asked=np.array(rows["asked"]),
-            topics=padded(rows["topics"], -1),
+            topics=pad_rows(rows["topics"], -1),
         )
 
     def _message(self, rng: np.random.Generator, held_out: bool) -> dict[str, int | list[int]]:

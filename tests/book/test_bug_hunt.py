@@ -152,6 +152,11 @@ def test_a_readers_test_is_judged(hunt):
     assert names["verdict"](fails, suspect) == "FAILS: so it is"
     assert names["verdict"](stops, suspect) == "STOPS: AttributeError"
     assert names["verdict"](passes, suspect) == "passes"
+    # A test that returns its comparison, instead of asserting it, catches nothing; it must not stop the page.
+    for returned in (True, False, names["torch"].ones(2)):
+        assert names["verdict"](lambda version, said=returned: said, suspect).startswith(
+            "STOPS: a test asserts"
+        )
 
 
 def test_the_table_has_a_row_for_every_bug(hunt):

@@ -164,13 +164,45 @@ def causal_alignment(ours, torchs, kerass, inputs):
         F.scaled_dot_product_attention(query, key, key, is_causal=True),
         F.scaled_dot_product_attention(query, key, key, attn_mask=top_left),
     )
-    # torch's layer takes is_causal as a hint beside a mask, and none without
+    # torch's layer takes is_causal beside a mask only; what it does with the mask then is the next row
     with pytest.raises(RuntimeError, match="Need attn_mask if specifying the is_causal hint"):
         torchs(*inputs, is_causal=True)
     shape = (BATCH, HEADS, N_QUERIES, N_KEYS)
     ahead = N_KEYS - N_QUERIES
     rule = create_block_mask(lambda b, h, i, j: j <= i + ahead, *shape, device="cpu")
     by_kernel = F.scaled_dot_product_attention(query, key, key, attn_mask=bottom_right)
+    assert close(flex_attention(query, key, key, block_mask=rule), by_kernel)
+
+
+@row("mask-and-flag")
+def mask_and_flag(ours, torchs, kerass, inputs):
+    padding = padding_mask(torch.tensor([4, N_KEYS]), N_KEYS).unsqueeze(1)
+    bottom_right = causal_mask(N_QUERIES, N_KEYS)
+    top_left = torch.ones(N_QUERIES, N_KEYS).tril().bool()
+    assert close(ours(*inputs, padding, is_causal=True), ours(*inputs, padding & bottom_right))
+    assert close(
+        keras_call(kerass, *inputs, padding, use_causal_mask=True), ours(*inputs, padding & top_left)
+    )
+    query, key = heads(N_QUERIES), heads(N_KEYS)
+    assert close(
+        F.scaled_dot_product_attention(query, key, key, attn_mask=padding, is_causal=True),
+        F.scaled_dot_product_attention(query, key, key, attn_mask=padding & top_left),
+    )
+    # torch's layer: without weights the flag takes the mask's place, whatever the mask says
+    flag = {"is_causal": True, "need_weights": False}
+    for mask in (bottom_right, ~bottom_right, padding & bottom_right):
+        theirs = to_torch_mask(mask, SCORES_SHAPE)
+        assert close(torchs(*inputs, attn_mask=theirs, **flag)[0], ours(*inputs, top_left))
+    both = padding & bottom_right
+    theirs = to_torch_mask(both, SCORES_SHAPE)
+    assert close(torchs(*inputs, attn_mask=theirs, is_causal=True)[0], ours(*inputs, both))
+    hidden = ~padding[:, 0, 0]
+    apart = torchs(*inputs, attn_mask=~bottom_right, key_padding_mask=hidden, **flag)[0]
+    assert close(apart, ours(*inputs, both))
+    # FlexAttention has one rule and no flag
+    shape = (BATCH, HEADS, N_QUERIES, N_KEYS)
+    rule = create_block_mask(to_mask_mod(both, shape), *shape, device="cpu")
+    by_kernel = F.scaled_dot_product_attention(query, key, key, attn_mask=both)
     assert close(flex_attention(query, key, key, block_mask=rule), by_kernel)
 
 
@@ -284,12 +316,62 @@ def empty_row(ours, torchs, kerass, inputs):
     query, key = heads(N_QUERIES), heads(N_KEYS)
     assert (F.scaled_dot_product_attention(query, key, key, attn_mask=mask)[1, :, 2] == 0).all()
     assert (flex(query, key, key, mask)[1, :, 2] == 0).all()
+    for fill in (-math.inf, -1e9):  # a mask of numbers: nothing to share out, or everything alike
+        numbers = torch.zeros(mask.shape).masked_fill(~mask, fill)
+        answer = F.scaled_dot_product_attention(query, key, key, attn_mask=numbers)[1, :, 2]
+        assert close(answer, torch.zeros(HEADS, D_HEAD) if fill == -math.inf else key[1].mean(dim=1))
     # Keras: all keys alike, also the hidden ones; but nothing where the weights are asked for
     mean = ours.output_proj(ours.value_proj(inputs[2]).mean(dim=1))
     assert close(keras_call(kerass, *inputs, mask)[1, 2], mean[1])
     output, weights = keras_call(kerass, *inputs, mask, return_attention_scores=True)
     assert close(output[1, 2], bias)
     assert (weights[1, :, 2] == 0).all()
+
+
+@row("empty-row-evaluation")
+def empty_row_evaluation(ours, torchs, kerass, inputs):
+    """Run torch's third path: eval(), no gradients, self-attention, an even number of heads."""
+    (x,) = random_inputs((N_QUERIES, 4 * D_HEAD))
+    mask = with_empty_row(n_keys=N_QUERIES)
+    others = mask[:, 0].any(dim=-1)
+    for n_heads in (2, 4):
+        even = our_layer(n_heads, d_head=4 * D_HEAD // n_heads)
+        torch_even = to_torch(even)
+        theirs = to_torch_mask(mask, (BATCH, n_heads, N_QUERIES, N_QUERIES))
+        for training, grad in ((True, True), (True, False), (False, True), (False, False)):
+            torch_even.train(training)
+            with torch.set_grad_enabled(grad):
+                output = torch_even(x, x, x, attn_mask=theirs, need_weights=False)[0]
+            assert close(output[others], even(x, mask=mask)[others])
+            if training or grad:
+                assert close(output[1, 2], even.output_proj.bias)
+            else:
+                assert output[1, 2].isnan().all()
+        hidden = torch.tensor([[False] * N_QUERIES, [True] * N_QUERIES])  # the second sequence is all padding
+        with torch.no_grad():
+            output = torch_even.eval()(x, x, x, key_padding_mask=hidden, need_weights=False)[0]
+            assert output[1].isnan().all()
+            assert close(output[0], even(x)[0])
+            # With an odd number of heads, or another tensor as key, that path is not taken.
+            y = inputs[0]
+            odd = torchs.eval()(
+                y,
+                y,
+                y,
+                attn_mask=to_torch_mask(mask, (BATCH, HEADS, N_QUERIES, N_QUERIES)),
+                need_weights=False,
+            )[0]
+            assert close(odd[1, 2], ours.output_proj.bias)
+            crossed = torch_even(x, x.clone(), x, attn_mask=theirs, need_weights=False)[0]
+            assert close(crossed[1, 2], even.output_proj.bias)
+            assert torch.equal(even.eval()(x, mask=mask)[1, 2], even.output_proj.bias)
+    # The others have no such path: the answers of the row above, in evaluation mode and without gradients.
+    with torch.no_grad():
+        query, cross = heads(N_QUERIES), with_empty_row()
+        assert (F.scaled_dot_product_attention(query, query, query, attn_mask=mask)[1, :, 2] == 0).all()
+        assert (flex(query, query, query, mask)[1, :, 2] == 0).all()
+        mean = ours.output_proj(ours.value_proj(inputs[2]).mean(dim=1))
+        assert close(keras_call(kerass, *inputs, cross, training=False)[1, 2], mean[1])
 
 
 @row("empty-row-gradient")
@@ -387,6 +469,18 @@ def initial_weights(ours, torchs, kerass, inputs):
     alone, stacked = math.sqrt(2 / (d_model + d_model)), math.sqrt(2 / (d_model + 3 * d_model))
     expected = {"ours": alone, "torch": stacked, "keras": alone}
     for name, deviation in deviations.items():
+        assert deviation == pytest.approx(expected[name], rel=0.03)
+    # With sizes of their own torch's matrices are drawn one by one.
+    apart = nn.MultiheadAttention(d_model, n_heads, kdim=d_head, vdim=d_head).q_proj_weight
+    assert apart.std().item() == pytest.approx(alone, rel=0.03)
+    # The output projection: torch keeps nn.Linear's start, uniform up to 1 / sqrt(d_model).
+    outputs = {
+        "ours": MultiHeadAttention(d_model, n_heads).output_proj.weight.std().item(),
+        "torch": nn.MultiheadAttention(d_model, n_heads).out_proj.weight.std().item(),
+        "keras": made.get_weights()[6].std().item(),
+    }
+    expected["torch"] = alone / math.sqrt(3)
+    for name, deviation in outputs.items():
         assert deviation == pytest.approx(expected[name], rel=0.03)
 
 
@@ -514,6 +608,37 @@ def float_mask(ours, torchs, kerass, inputs):
     assert close(by_score, F.scaled_dot_product_attention(query, key, key, attn_mask=allowed))
     # Keras asks of every number whether it is zero: 0 hides and -inf shows, the opposite of what was meant.
     assert close(keras_call(kerass, *inputs, additive), ours(*inputs, ~allowed))
+
+
+@row("implicit-mask")
+def implicit_mask(ours, torchs, kerass, inputs):
+    symbols = np.array([[1, 2, 0, 0], [3, 1, 2, 0]])  # 0 is padding
+    real = torch.tensor(symbols != 0)
+    plain, masking = (
+        keras.layers.Embedding(4, D_MODEL, embeddings_initializer="normal", mask_zero=known)
+        for known in (False, True)
+    )
+    for layer in (plain, masking):
+        layer.build(symbols.shape)
+    plain.set_weights(masking.get_weights())
+    x = torch.tensor(to_numpy(plain(symbols)))
+    by_hand = real[:, None, None, :] & real[:, None, :, None]  # padded queries have no keys at all
+    for embedding, mask in ((plain, None), (masking, by_hand)):
+        vectors = embedding(symbols)
+        output, weights = kerass(vectors, vectors, return_attention_scores=True)
+        expected = ours(x, mask=mask, return_weights=True)
+        assert close(to_numpy(output), expected[0])
+        assert close(to_numpy(weights), expected[1])
+    # The call takes the mask off its inputs: a second call on the same tensors knows nothing of padding.
+    assert close(to_numpy(kerass(vectors, vectors)), ours(x))
+    vectors = masking(symbols)
+    fused = to_numpy(kerass(vectors, vectors))
+    mean = ours.output_proj(ours.value_proj(x).mean(dim=1))
+    assert close(fused[~real.numpy()], mean.repeat_interleave((~real).sum(dim=1), dim=0))
+    # torch's embedding keeps its padding to itself.
+    torch_embedding = nn.Embedding(4, D_MODEL, padding_idx=0)
+    embedded = torch_embedding(torch.tensor(symbols))
+    assert close(torchs(embedded, embedded, embedded)[0], ours(embedded))
 
 
 @pytest.mark.parametrize("name", ROWS)
