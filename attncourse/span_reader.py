@@ -36,19 +36,19 @@ class ReaderWeights(NamedTuple):
 class SpanReader(nn.Module):
     r"""Read a question and a passage, and score every passage token as the first and the last of the answer.
 
-    Every passage token (embedding :math:`e_i`) looks at the states :math:`u_j` of the question, with what it
-    finds a bidirectional GRU reads the passage, and the question (last states u) looks back at what was read:
+    Every passage token (embedding :math:`e_i`) looks at the states :math:`m_j` of the question, with what it
+    finds a bidirectional GRU reads the passage, and the question (last states m) looks back at what was read:
 
     .. math::
-        c_i = W \sum_j a_{ij} u_j, \quad a_{ij} = \operatorname{softmax}_j(e_i A u_j^\top), \quad
+        c_i = C \sum_j a_{ij} m_j, \quad a_{ij} = \operatorname{softmax}_j(e_i^\top A m_j), \quad
         h = \operatorname{BiGRU}([e_i; c_i; e_i \odot c_i])
 
     .. math::
-        b_i = \operatorname{softmax}_i(u B h_i^\top), \quad q = u + V \sum_i b_i h_i, \quad
-        s_i = q S h_i^\top, \quad t_i = q T h_i^\top
+        g_i = \operatorname{softmax}_i(m^\top G h_i), \quad q = m + V \sum_i g_i h_i, \quad
+        z^{\text{start}}_i = q^\top S h_i, \quad z^{\text{end}}_i = q^\top T h_i
 
     Without attention, every passage token gets the question's last states in place of what it would find,
-    :math:`c_i = W u`, and nobody looks back, :math:`q = u`. All else is the same.
+    :math:`c_i = C m`, and nobody looks back, :math:`q = m`. All else is the same.
 
     Parameters
     ----------

@@ -104,10 +104,11 @@ class RequestBatch:
 
     @property
     def counting_ceiling(self) -> float:
-        """Return how often the best guess is right that knows what is mentioned, but not which is asked.
+        """Return how often the best guess is right that knows what is mentioned, and nothing else.
 
-        A thing is as likely to be asked about as any other in its message, so the best guess is the
+        To it, a thing is as likely to be asked about as any other in its message, so the best guess is the
         department with the most things: right in (things of that department) / (things) of all cases.
+        A reader who knew the ways to ask and the held-out pairs as well could exclude some things.
         """
         counts = (self.topics[:, :, None] == np.arange(len(DEPARTMENTS))).sum(axis=1)
         return float((counts.max(axis=1) / counts.sum(axis=1)).mean())
