@@ -15,7 +15,7 @@ from attncourse.costs import fit_exponent, score_bytes
 from attncourse.masks import causal_mask, padding_mask, window_mask
 from tests.support.counting import TensorMeter, extra_megabytes
 from tests.support.strategies import attention_cases
-from tests.support.tolerances import BFLOAT16, FLOAT16
+from tests.support.tolerances import BFLOAT16, FLOAT16, FLOAT32
 
 BATCH, HEADS, N_QUERIES, N_KEYS, D_HEAD, D_VALUE = 2, 3, 19, 29, 5, 7
 EXACT = {"rtol": 0, "atol": 1e-12}  # the acceptance in float64; the worst seen is 2e-15
@@ -307,11 +307,45 @@ def test_a_mask_that_changes_before_the_backward_pass_is_noticed():
         output.sum().backward()
 
 
-def test_second_derivatives_are_refused():
-    query, key, value = arrays(requires_grad=True)
-    output = blockwise_attention(query, key, value)
-    with pytest.raises(NotImplementedError, match=r"no second derivatives, got .* create_graph=True"):
-        torch.autograd.grad(output.sum(), query, create_graph=True)
+@pytest.mark.gradients
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_second_derivatives(is_masked, is_causal):
+    inputs = arrays(leading=(2,), n_queries=5, n_keys=7, sizes=(3, 2), requires_grad=True)
+    mask = random_mask(2, 5, 7) if is_masked else None  # with an empty row
+
+    def attend(query, key, value):
+        return blockwise_attention(
+            query, key, value, mask, is_causal=is_causal, scale=0.7, block_queries=2, block_keys=3
+        )
+
+    assert torch.autograd.gradgradcheck(attend, inputs)
+
+
+@pytest.mark.gradients
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_gradients_are_the_same_whether_or_not_they_are_differentiated(dtype):
+    inputs = arrays(dtype, requires_grad=True)
+    output = blockwise_attention(*inputs, random_mask(N_QUERIES, N_KEYS), is_causal=True, scale=0.7)
+    usual = torch.autograd.grad(output.sum(), inputs, retain_graph=True)
+    again = torch.autograd.grad(output.sum(), inputs, create_graph=True)
+    tolerance = {torch.float64: EXACT, torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}[dtype]
+    for one, other in zip(usual, again, strict=True):
+        assert one.dtype == other.dtype == dtype
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+@pytest.mark.gradients
+def test_second_derivatives_of_a_broadcast_query_alone():
+    query, key, value = arrays()
+    query = query[:, :1].requires_grad_()  # one query for all heads; key and value want no gradient
+    ours, theirs = (
+        torch.autograd.grad(attend(query, key, value).square().sum(), query, create_graph=True)[0]
+        for attend in (blockwise_attention, scaled_dot_product_attention)
+    )
+    torch.testing.assert_close(ours, theirs, **EXACT)
+    second = [torch.autograd.grad(first.square().sum(), query)[0] for first in (ours, theirs)]
+    torch.testing.assert_close(*second, rtol=1e-10, atol=1e-11)
 
 
 # Who sees what
