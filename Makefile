@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 REQUIREMENTS ?= requirements.txt
 PORT ?= 8000
+# SOLUTIONS=no builds a book without the solutions of its exercises.
+SOLUTIONS ?= yes
 
 # An absolute path, because notebooks run in book/.
 ENV := $(if $(filter /%,$(firstword $(VENV))),$(VENV),$(ROOT)/$(VENV))
@@ -24,9 +26,11 @@ export PYTHONNOUSERSITE := 1
 KERAS_BACKEND ?= torch
 export KERAS_BACKEND
 
+export COURSE_SOLUTIONS := $(SOLUTIONS)
+
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: help setup book serve test test-tensorflow test-libraries notebooks experiments budget lint clean
+.PHONY: help setup book serve test test-tensorflow test-libraries notebooks exercises student-notebooks mutants experiments budget lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -35,7 +39,7 @@ help:  ## list these commands
 setup:
 	@$(IN) VENV="$(VENV)" $(PYTHON) tools/setup_env.py --requirements "$(REQUIREMENTS)"
 
-book: setup  ## build the book from scratch, every warning an error
+book: setup  ## build the book from scratch, every warning an error (SOLUTIONS=no: without solutions)
 	@$(IN) rm -rf _build/html _build/.doctrees _build/jupyter_execute
 	@$(IN) $(BIN)/jupyter-book build book -W --keep-going -n -q
 	@echo "The book is at $(ROOT)/_build/html/index.html"
@@ -58,6 +62,16 @@ test-libraries: setup
 
 notebooks: setup  ## run every chapter and store it in its normal form
 	@$(IN) $(PY) tools/notebooks.py run book/*.ipynb
+
+exercises: setup  ## prove every checker of the exercise bank and write the lists of exercises
+	@$(IN) $(PY) tools/exercise_proof.py
+	@$(IN) $(PY) tools/exercise_pages.py write
+
+student-notebooks: setup  ## write the notebook of every exercise into book/exercises/_notebooks
+	@$(IN) $(PY) tools/exercise_pages.py notebooks
+
+mutants: setup  ## change the solutions in every small way and count the wrong ones that a check lets pass
+	@$(IN) $(PY) tools/exercise_mutants.py
 
 experiments: setup  ## run every long experiment and store its results (some hours)
 	@$(IN) for file in experiments/[0-9]*.py; do echo "$$file"; $(PY) "$$file" || exit 1; done

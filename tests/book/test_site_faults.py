@@ -22,6 +22,7 @@ measured over 3 seeds
 ✓ 01-recall · attention recalls at distance 100: at least 0.95
 ✓ 01-flat [S04 holds with conditions] · gradient at distance 511: near 1.5 (within 0.1)
 """
+NAME = "multihead-split-heads"  # an exercise of the bank, which the tiny book gets as one of chapter 1
 ALT = {"mystnb": {"image": {"alt": "One red dot"}}}
 
 pytestmark = pytest.mark.book
@@ -51,15 +52,19 @@ def stream(source, text):
     return nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1)
 
 
-def build(folder, chapter, page):
+def build(folder, chapter, page, *, exercise="", solutions="yes"):
     """Build a book of one chapter and one page under the real configuration, as `make book` does."""
     book = folder / "book"
-    for name in ("_ext", "_assets", "_extra"):
-        shutil.copytree(ROOT / "book" / name, book / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("book/_ext", "book/_assets", "book/_extra", "tools"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_config.yml", folder)
-    (book / "_toc.yml").write_text(
-        "format: jb-book\nroot: index\nchapters:\n- file: 01-a\n- file: page\n", "utf-8"
-    )
+    toc = "format: jb-book\nroot: index\nchapters:\n- file: 01-a\n- file: page\n"
+    if exercise:
+        toc += f"- file: exercises\n  sections:\n  - file: exercises/{NAME}\n"
+        (book / "exercises").mkdir()
+        (book / "exercises" / f"{NAME}.md").write_text(exercise, "utf-8")
+        (book / "exercises.md").write_text("# Exercises\n\n<!-- list of exercises -->\n", "utf-8")
+    (book / "_toc.yml").write_text(toc, "utf-8")
     (book / "references.bib").write_text("", "utf-8")
     (book / "index.md").write_text("# A tiny book\n\nWith two pages.\n", "utf-8")
     (book / "page.md").write_text(page, "utf-8")
@@ -67,7 +72,7 @@ def build(folder, chapter, page):
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, book / "01-a.ipynb")
     # an empty PATH: the build must find Node among the installed packages, not on the machine
-    environment = os.environ | {"PATH": "", "NO_COLOR": "1"}
+    environment = os.environ | {"PATH": "", "NO_COLOR": "1", "COURSE_SOLUTIONS": solutions}
     command = [JUPYTER_BOOK, "build", book, "-W", "--keep-going", "-n"]
     done = subprocess.run(
         command, capture_output=True, encoding="utf-8", env=environment, stdin=subprocess.DEVNULL, timeout=100
@@ -198,3 +203,68 @@ def test_formulas_are_rendered_by_the_build(clean):
     assert 'class="katex-html"' in page
     assert "katex-error" not in page
     assert (clean.html / "katex" / "katex.min.css").exists()
+
+
+# --- exercises, and a book without solutions ----------------------------------------------------------
+
+SECRETS = (
+    "gated words",
+    "gated_code",
+    "gated output",
+    "cut.transpose",
+    "within a token, feature",
+    "01-inside",
+)
+
+
+@pytest.fixture(scope="module", params=["yes", "no"])
+def exercised(request, tmp_path_factory):
+    """Build a book with an exercise of the bank and one in the chapter, with and without solutions."""
+    claim = CLAIMS.splitlines()[1].replace("01-recall", "01-inside")
+    chapter = [
+        nbformat.v4.new_markdown_cell(
+            "# A chapter\n\nAt least 0.95 {claim}`01-inside`.\n\n## Exercises\n\n"
+            ":::{exercise} A task (level 2)\n:label: ex-01-a\nDo.\n:::\n\n"
+            ":::{solution-start} ex-01-a\n:class: dropdown\n:::\n\nThese gated words."
+        ),
+        stream("gated_code = 1", f"gated output\n{claim}\n"),
+        nbformat.v4.new_markdown_cell(
+            ":::{solution-end}\n:::\n\n:::{exercise} Another (level 1)\n:label: ex-01-b\nDo.\n:::\n\n"
+            ":::{solution} ex-01-b\n:class: dropdown\nThese gated words too.\n:::\n\n"
+            "## What follows\n\nThe end."
+        ),
+    ]
+    text = (ROOT / "book" / "exercises" / f"{NAME}.md").read_text("utf-8")
+    text = text.replace("chapter: 7", "chapter: 1").replace("07-multi-head-attention.ipynb", "01-a.ipynb")
+    folder = tmp_path_factory.mktemp(f"exercises {request.param}")
+    site = build(folder, chapter, "# A page\n\nSome text.\n", exercise=text, solutions=request.param)
+    return site, request.param == "yes"
+
+
+def test_solutions_are_there_or_leave_no_trace(exercised):
+    site, shown = exercised
+    assert site.status == 0, site.said
+    kinds = {".html", ".js", ".md", ".ipynb", ".txt", ".json", ".inv"}
+    files = {
+        path: path.read_text("utf-8", "replace") for path in site.html.rglob("*") if path.suffix in kinds
+    }
+    for secret in SECRETS:
+        found = [path.name for path, text in files.items() if re.sub(r"<[^>]+>", "", text).count(secret)]
+        assert bool(found) is shown, (secret, found)
+    assert "What follows" in site.page("01-a")
+    assert "_sources" not in {path.name for path in site.html.iterdir()} or shown
+    assert ("download-source-button" in site.page("page")) is shown
+
+
+def test_an_exercise_has_its_page_its_notebook_and_its_places_in_the_list(exercised):
+    site, _ = exercised
+    page = site.page(f"exercises/{NAME}")
+    assert all(f"Hint {number}" in page for number in (1, 2, 3))
+    assert "# your code here" in page
+    assert f"lab/tree/book/exercises/_notebooks/{NAME}.ipynb" in page
+    notebook = nbformat.read(site.html / "exercises" / f"{NAME}.ipynb", as_version=4)
+    assert "cut.transpose" not in "".join(cell.source for cell in notebook.cells)
+    table = site.page("exercises")
+    assert f'href="exercises/{NAME}.html"' in table
+    assert 'href="01-a.html#ex-01-a"' in table
+    assert 'href="01-a.html#ex-01-b"' in table

@@ -29,6 +29,7 @@ NO_PROSE = {
 }
 FENCE = re.compile(r"^\s*(`{3,}|:{3,}|~{3,})\s*(?:\{([\w:.-]+)\})?(.*)$")
 
+FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 # A code span, or a role with its text in backticks.
 SPAN = re.compile(r"(?P<role>\{[\w:+.-]+\})?(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)")
 
@@ -148,6 +149,7 @@ def read_page(path: Path) -> Page:
     """Read a notebook or a Markdown file; sources and outputs become plain text."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb":
+        text = FRONT_MATTER.sub(lambda found: "\n" * found[0].count("\n"), text)  # line numbers stay
         return Page(path, [{"cell_type": "markdown", "id": "page", "metadata": {}, "source": text}])
     cells = json.loads(text)["cells"]
     for cell in cells:

@@ -99,9 +99,14 @@ def progression_problems(page: Page, table: dict[str, int | None]) -> list[str]:
 
 
 def owned_names(package: Path = PACKAGE) -> dict[str, str]:
-    """Return every public name that a module of the package defines, with its module."""
+    """Return every public name that a module of the package defines, with its module.
+
+    The exercise bank owns none: readers write there under the names that the book uses.
+    """
     owners: dict[str, str] = {}
     for module, files in module_files(package).items():
+        if module == "exercises":
+            continue
         for path in files:
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 for name in _bound_by(node):
