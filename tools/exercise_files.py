@@ -14,9 +14,10 @@ where a question is answered in words: ``answer``, ``rubric``.
 
 import ast
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from attncourse.exercises import _catalogue
 from attncourse.exercises._exercise import Family
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+from public_address import site_address  # noqa: E402 (it lies beside the Sphinx glue)
+
 FOLDER = ROOT / "book" / "exercises"
 STUB = "...  # your code here"
 KINDS = ("implement", "vary", "measure", "mathematics", "bug hunt", "essay")
@@ -38,6 +43,10 @@ REGION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION(?:\n|\Z)",
 MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION\n?", re.MULTILINE)
 HINT = re.compile(r"^:::\{admonition\} Hint (\d)\n:class: dropdown\n(.*?)^:::$", re.MULTILINE | re.DOTALL)
 SOLUTION = re.compile(r"^:::\{admonition\} Solution\n:class: dropdown\n(.*?)^:::$", re.MULTILINE | re.DOTALL)
+
+
+LINK = re.compile(r"\]\((?!https?:)([\w./-]+)\.(?:ipynb|md)(#[\w-]+)?\)")
+ROLE = re.compile(r"\{(term|cite(?::[pt])?)\}`([^`]+)`")
 
 
 class BadExercise(ValueError):
@@ -202,9 +211,35 @@ def _notebook(cells: list[dict]) -> nbformat.NotebookNode:
     return notebook
 
 
-def without_solution(markdown: str) -> str:
-    """Return a Markdown text without its folded solution."""
-    return SOLUTION.sub("", markdown).strip("\n")
+def for_notebook(markdown: str) -> str:
+    """Return a Markdown text for any notebook program: no solution, no MyST, links that lead to the site.
+
+    Hints fold by HTML, which every program shows folded; a directive would lie open in most.
+    """
+    text = SOLUTION.sub("", markdown)
+    text = HINT.sub(r"<details>\n<summary>Hint \1</summary>\n\n\2\n</details>", text)
+    text = LINK.sub(lambda found: f"]({site()}{_page(found[1])}.html{found[2] or ''})", text)
+    return ROLE.sub(_plain_role, text).strip("\n")
+
+
+@cache
+def site() -> str:
+    """Return the address of the book."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    return site_address(config["repository"]["url"])
+
+
+def _page(target: str) -> str:
+    """Return a page's path from the site's root; targets are relative to the folder of the exercises."""
+    return target.removeprefix("../") if target.startswith("../") else f"exercises/{target}"
+
+
+def _plain_role(found: re.Match) -> str:
+    """Return what a role shows: the words of a term, a link to the bibliography for a citation."""
+    role, text = found.groups()
+    if role.startswith("cite"):
+        return f"[{text}]({site()}bibliography.html)"
+    return re.sub(r"\s*<[^>]*>$", "", text)
 
 
 def _grade(
@@ -224,7 +259,7 @@ def student_notebook(exercise: ExerciseFile) -> nbformat.NotebookNode:
         if cell.kind == "code":
             source = cell.starter() if cell.tag == "answer" else cell.source
             cells.append(nbformat.v4.new_code_cell(source))
-        elif source := ("*Your answer here.*" if cell.tag == "answer" else without_solution(cell.source)):
+        elif source := ("*Your answer here.*" if cell.tag == "answer" else for_notebook(cell.source)):
             cells.append(nbformat.v4.new_markdown_cell(source))
     return _notebook(cells)
 
@@ -250,6 +285,6 @@ def grader_notebook(exercise: ExerciseFile) -> nbformat.NotebookNode:
             meta = _grade(exercise.slug, "check", grade=True, points=points)
         if cell.kind == "code":
             cells.append(nbformat.v4.new_code_cell(cell.source, metadata=meta))
-        elif source := (cell.source if cell.tag else without_solution(cell.source)):
+        elif source := (cell.source if cell.tag else for_notebook(cell.source)):
             cells.append(nbformat.v4.new_markdown_cell(source, metadata=meta))
     return _notebook(cells)

@@ -136,7 +136,7 @@ def print_report(
         this = "This" if whole else "Part of this"
         for mistake in mistakes:
             print(f"→ {this} is a known mistake, “{mistake.name}”: {mistake.message}")
-        if not mistakes:
+        if not mistakes and any(outcome.kind in ("output", "raised") for outcome in run.outcomes):
             print("→ None of the mistakes that we know. Try the smallest input by hand, and the hints.")
         places = list(dict.fromkeys(mistake.see or task.see for mistake in mistakes)) or [task.see]
         print(f"→ Read on in {' and in '.join(map(place_text, places))}.")

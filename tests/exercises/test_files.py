@@ -1,5 +1,6 @@
 """One file is the page, the reader's notebook and nbgrader's source; only the page may hold the solution."""
 
+import re
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ from exercise_files import (
     STUB,
     BadExercise,
     exercise_paths,
+    for_notebook,
     grader_notebook,
     read_exercise,
+    site,
     student_notebook,
 )
 from exercise_pages import (
@@ -63,6 +66,8 @@ def test_the_reader_gets_everything_but_the_solution(path):
     assert not [line for line in secret if line in text or line in bare]
     assert [line for line in secret if line not in page] == []
     assert all(f"Hint {number}" in part for number in (1, 2, 3) for part in (text, page, bare))
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert not re.search(r":::|\{[a-z:]+\}`|\]\(\.\.?/|\.(?:ipynb|md)[)#]", text)
     assert not MARK.search(text + page + bare)
     assert "<<" not in text + page
     if exercise.has_checker:
@@ -87,6 +92,20 @@ def test_the_source_for_nbgrader_is_valid(path):
     assert sum(one.get("points", 0) for one in cells) == exercise.meta["points"]
     assert [one["solution"] for one in cells] == ([True, False] if exercise.has_checker else [True])
     assert "Rubric" not in text_of(notebook)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[7](../07-multi-head.ipynb#fewer-keys)", f"[7]({site()}07-multi-head.html#fewer-keys)"),
+        ("[this](other-one.md)", f"[this]({site()}exercises/other-one.html)"),
+        ("[it](https://example.org/a.md), `d[i](x)`", "[it](https://example.org/a.md), `d[i](x)`"),
+        ("{term}`Weights <weight>`, {term}`mask`", "Weights, mask"),
+        ("{cite:t}`vaswani2017`", f"[vaswani2017]({site()}bibliography.html)"),
+    ],
+)
+def test_links_and_roles_work_outside_the_book(text, shown):
+    assert for_notebook(text) == shown
 
 
 # --- nbgrader itself, and a kernel --------------------------------------------------------------------
