@@ -102,6 +102,29 @@ def test_a_starter_is_not_attempted(answer, capsys):
     assert repr(result) == f"{NAME}: not attempted yet"
 
 
+class NoForward(torch.nn.Module):
+    """A layer whose author forgot what matters."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (lambda x, n: x.long().softmax(dim=-1), "not implemented for 'Long'"),
+        (lambda x, n: NoForward()(x), 'missing the required "forward" function'),
+    ],
+    ids=["integers", "no forward"],
+)
+def test_what_torch_has_not_implemented_is_an_error_of_an_attempt(answer, text, way, capsys):
+    with pytest.raises(NotImplementedError, match=text):
+        answer(torch.zeros(2, 5, 6), 3)
+    result, printed = report(answer, capsys)
+    assert result.attempted
+    assert "raises NotImplementedError: " in printed
+    assert text in printed
+    assert "not attempted yet" not in printed
+    assert "is not written yet" not in printed
+
+
 def test_forgetting_the_return_is_an_attempt(way, capsys):
     def forgets(x, n_heads):
         x = x + 1
