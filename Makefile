@@ -30,7 +30,7 @@ export COURSE_SOLUTIONS := $(SOLUTIONS)
 
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: help setup book serve test test-tensorflow test-libraries notebooks exercises student-notebooks mutants experiments budget lint clean
+.PHONY: help setup book serve slides test test-instructor test-tensorflow test-libraries notebooks exercises student-notebooks mutants experiments budget lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -52,6 +52,11 @@ serve:  ## show the built book on this machine (PORT=8000)
 test: lint  ## check everything: style, layers, tests, and every cell of every notebook
 	@$(IN) $(PY) -m pytest tests book $(NBVAL) -n 2 --dist loadscope
 
+# Strangers' notebooks run in bubblewrap, as an ordinary user even where these tests run as root.
+test-instructor: setup  ## grade a class of right, wrong and hostile notebooks in the sandbox (Linux, bubblewrap)
+	@command -v bwrap >/dev/null || { echo "The sandbox is missing: apt install bubblewrap"; exit 1; }
+	@$(IN) $(PY) -m pytest -m instructor tests
+
 # An environment of its own: nothing else here needs TensorFlow. Beside $(ENV), with its own caches.
 test-tensorflow:  ## check Keras's layers against ours on TensorFlow (installed apart, 2.5 GB)
 	@$(MAKE) --no-print-directory -f "$(ROOT)/Makefile" test-libraries VENV="$(ENV)-tensorflow" \
@@ -62,6 +67,9 @@ test-libraries: setup
 
 notebooks: setup  ## run every chapter and store it in its normal form
 	@$(IN) $(PY) tools/notebooks.py run book/*.ipynb
+
+slides: setup  ## write slides of every chapter into _build/slides
+	@$(IN) $(PY) tools/slides.py
 
 exercises: setup  ## prove every checker of the exercise bank and write the lists of exercises
 	@$(IN) $(PY) tools/exercise_proof.py

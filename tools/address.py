@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
+sys.path.insert(0, str(ROOT))
 
-from public_address import owner_and_name, site_address  # noqa: E402 (it lies beside the Sphinx glue)
+from attncourse.classroom.public_address import owner_and_name, site_address  # noqa: E402
 
 CONFIG = "_config.yml"
 CONFIG_URL = re.compile(r"^(repository:\n(?:[ \t].*\n|#.*\n)*?[ \t]+url:[ \t]*)(\S+)", re.MULTILINE)
 # Examples in these are not copies of the address.
-EXEMPT = ("tests/", "tools/address.py", "book/_ext/public_address.py")
+EXEMPT = ("tests/", "tools/address.py", "attncourse/classroom/public_address.py")
 PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
 # Places that can only mean this repository. Other links to github.com may lead to other people's.
 OURS = (

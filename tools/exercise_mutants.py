@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from exercise_files import ROOT, exercise_paths, read_exercise, run_cells
+from attncourse.classroom.bank import ROOT, exercise_paths, read_exercise, run_cells
 
 EQUIVALENT = ROOT / "tools" / "equivalent_mutants.txt"
 WANTED = 0.95

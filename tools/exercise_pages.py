@@ -19,9 +19,11 @@ import nbformat
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tools"), str(ROOT / "book" / "_ext")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from exercise_files import (  # noqa: E402 (these lie beside this file, beside the Sphinx glue, and in the package)
+from notebooks import normal_form, write_atomically  # noqa: E402
+
+from attncourse.classroom.bank import (  # noqa: E402
     FOLDER,
     HINT,
     SOLUTION,
@@ -30,8 +32,7 @@ from exercise_files import (  # noqa: E402 (these lie beside this file, beside t
     read_exercise,
     student_notebook,
 )
-from notebooks import normal_form, write_atomically  # noqa: E402
-from public_address import owner_and_name  # noqa: E402
+from attncourse.classroom.public_address import owner_and_name  # noqa: E402
 
 BOOK = ROOT / "book"
 NOTEBOOKS = FOLDER / "_notebooks"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exercise_files import (
+from attncourse.classroom.bank import (
     HINT,
     SOLUTION,
     BadExercise,
@@ -26,7 +26,6 @@ from exercise_files import (
     read_exercise,
     run_cells,
 )
-
 from attncourse.exercises import Result, check
 from attncourse.exercises._catalogue import exercise as checker_of
 from attncourse.exercises._exercise import Exercise

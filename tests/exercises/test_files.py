@@ -6,17 +6,6 @@ import sys
 
 import nbformat
 import pytest
-from exercise_files import (
-    MARK,
-    STUB,
-    BadExercise,
-    exercise_paths,
-    for_notebook,
-    grader_notebook,
-    read_exercise,
-    site,
-    student_notebook,
-)
 from exercise_pages import (
     BOOK,
     binder_link,
@@ -29,6 +18,18 @@ from exercise_pages import (
     write_notebooks,
 )
 from exercise_proof import all_problems
+
+from attncourse.classroom.bank import (
+    MARK,
+    STUB,
+    BadExercise,
+    exercise_paths,
+    for_notebook,
+    grader_notebook,
+    read_exercise,
+    site,
+    student_notebook,
+)
 
 pytestmark = pytest.mark.exercises
 FILES = exercise_paths()

@@ -2,6 +2,7 @@
 
 import torch
 
+from attncourse.exercises._compare import of_type
 from attncourse.exercises._exercise import Exercise, Mistake, Property
 from attncourse.linear_attention import linear_attention_weights
 
@@ -13,28 +14,36 @@ def _keys(n_keys, d_head):
     return keys
 
 
+def _bound(n_keys, d_head):
+    return min(1.0, d_head / n_keys)
+
+
 REFERENCE = {
-    "bound": lambda n_keys, d_head: min(1.0, d_head / n_keys),
+    "bound": _bound,
     "keys": _keys,
     "squares": lambda d_head: d_head * (d_head + 1) // 2,
 }
 
 
-def _measure(answer, inputs):
-    part, sizes = inputs["part"], inputs["sizes"]
-    found = answer[part](*sizes)
-    if part != "keys":
-        return found
+def _run(answer, inputs):
+    return answer[inputs["part"]](*inputs["sizes"])
+
+
+def _reading(output, inputs):
+    """Measure how well linear attention finds each of the keys that were given."""
+    sizes = inputs["sizes"]
+    if inputs["part"] != "keys":
+        return output
     kind, share = "what was given", "the share of the bound that the keys reach"
-    if not isinstance(found, torch.Tensor):
-        return {kind: f"a {type(found).__name__}", share: 0.0}
-    dtype = str(found.dtype).removeprefix("torch.")
-    given = f"a {dtype} tensor of shape {tuple(found.shape)}"
-    if tuple(found.shape) != tuple(sizes):
+    if not isinstance(output, torch.Tensor):
+        return {kind: of_type(output), share: 0.0}
+    dtype = str(output.dtype).removeprefix("torch.")
+    given = f"a {dtype} tensor of shape {tuple(output.shape)}"
+    if tuple(output.shape) != tuple(sizes) or output.is_complex():
         return {kind: given, share: 0.0}
-    keys = found.to(torch.float64)
+    keys = output.to(torch.float64)
     weights = linear_attention_weights(keys, keys)
-    reached, bound = float(weights.diagonal().mean()), REFERENCE["bound"](*sizes)
+    reached, bound = float(weights.diagonal().mean()), _bound(*sizes)
     return {kind: given, share: 1.0 if abs(reached - bound) < 0.01 else round(reached / bound, 3)}
 
 
@@ -89,7 +98,8 @@ def _by_blocks(n_keys, d_head):
 
 EXERCISE = Exercise(
     reference=REFERENCE,
-    run=_measure,
+    run=_run,
+    reading=_reading,
     properties=_properties,
     mistakes=[
         Mistake(

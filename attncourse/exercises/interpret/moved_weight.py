@@ -1,5 +1,7 @@
 """Checker: what moving weight does, and what a map can do at most."""
 
+import math
+
 import torch
 
 from attncourse.exercises._exercise import Exercise, Mistake, Property, normal
@@ -32,13 +34,18 @@ def _run(answer, inputs):
     found = answer[inputs["part"]]
     if inputs["part"] != "values":
         return found(*list(inputs.values())[1:])
-    values = [float(one) for one in found]
-    if len(values) != 3:
-        return {"three values": False}
-    hardly, dull, film = values
-    total = sum(weight * value for weight, value in zip(SHOWN, values, strict=True))
+    return tuple(float(one) for one in found)
+
+
+def _reading(output, inputs):
+    """Say what three values do to the output of the map that is shown."""
+    if inputs["part"] != "values":
+        return output
+    three = isinstance(output, tuple) and len(output) == 3 and all(isinstance(one, float) for one in output)
+    hardly, dull, film = output if three else (math.nan,) * 3
+    total = sum(weight * value for weight, value in zip(SHOWN, (hardly, dull, film), strict=True))
     return {
-        "three values": True,
+        "three values": three,
         "the map gives 1.6": abs(total - 1.6) < 1e-6,
         "moving weight between dull and film changes nothing": abs(dull - film) < 1e-6,
         "moving weight from dull to hardly changes the output": abs(hardly - dull) > 1e-3,
@@ -74,6 +81,7 @@ def _properties(rng):
 EXERCISE = Exercise(
     reference={"values": (7.0, 1.0, 1.0), "change": _change, "lengths": _parts, "furthest": _furthest},
     run=_run,
+    reading=_reading,
     properties=_properties,
     mistakes=[
         Mistake(

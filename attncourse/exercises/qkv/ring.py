@@ -10,9 +10,10 @@ MARGIN = 0.01
 
 
 def _favourites(scores, own_counts):
-    """Return for every row how far ahead its favourite lies in the ring, and how many keys tie with it."""
+    # For every row: how far ahead its favourite lies in the ring, and how many keys tie with it.
     n = len(scores)
-    scores = scores.detach().double().clone()
+    if not scores.isfinite().all():
+        raise ValueError("some scores are no finite numbers")
     if not own_counts:
         scores.fill_diagonal_(-math.inf)
     best, ahead = scores.max(dim=-1)
@@ -21,31 +22,49 @@ def _favourites(scores, own_counts):
 
 
 def _run(answer, inputs):
-    part, n = inputs["part"], inputs["n"]
-    made = answer[part](n)
+    part = inputs["part"]
+    made = answer[part](inputs["n"])
     if part == "two":
         if not isinstance(made, tuple | list) or len(made) != 2:
             raise TypeError("answers['two'] must return two matrices")
         if not all(isinstance(one, torch.Tensor) for one in made):
             raise TypeError("answers['two'] must return two matrices, both a torch.Tensor")
-        query_matrix, key_matrix = made
-        ahead, ties = _favourites(query_matrix @ key_matrix.T, own_counts=True)
+    elif not isinstance(made, torch.Tensor):
+        raise TypeError("answers['one'] must return one matrix, a torch.Tensor")
+    return made
+
+
+def _preferences(query_matrix, key_matrix, n, own_counts):
+    # Where the matrices do not have n rows each, and as many columns, there are no n by n scores.
+    if query_matrix.is_complex() or key_matrix.is_complex():
+        raise TypeError("scores are real numbers")
+    first, second = query_matrix.shape, key_matrix.shape
+    if first != second or len(first) != 2 or first[0] != n:
+        return None, None
+    return _favourites(query_matrix.double() @ key_matrix.double().T, own_counts)
+
+
+def _reading(output, inputs):
+    # Say whom each hand prefers.
+    n = inputs["n"]
+    if inputs["part"] == "two":
+        query_matrix, key_matrix = output
+        ahead, ties = _preferences(query_matrix, key_matrix, n, own_counts=True)
         return {
             "shape of the query's matrix": tuple(query_matrix.shape),
             "shape of the key's matrix": tuple(key_matrix.shape),
-            "how many hands ahead each favourite lies": tuple(ahead),
-            "largest number of favourites of a hand": max(ties),
+            "how many hands ahead each favourite lies": ahead,
+            "largest number of favourites of a hand": ties and max(ties),
         }
-    if not isinstance(made, torch.Tensor):
-        raise TypeError("answers['one'] must return one matrix, a torch.Tensor")
-    ahead, ties = _favourites(made @ made.T, own_counts=False)
-    right = sum(step == 1 and tie == 1 for step, tie in zip(ahead, ties, strict=True))
-    wrong = sum(step == len(made) - 1 and tie == 1 for step, tie in zip(ahead, ties, strict=True))
+    if output.ndim != 2:
+        raise ValueError(f"a matrix has two axes, and this has the shape {tuple(output.shape)}")
+    ahead, ties = _preferences(output, output, n, own_counts=False)
+    found = list(zip(ahead, ties, strict=True)) if ties else []
     return {
-        "rows of the matrix": made.shape[0],
-        "fewest favourites of a hand": min(ties),
-        "hands that prefer the next one (n - 1 at most count)": min(right, n - 1),
-        "hands that prefer the one before (one may)": max(wrong, 1),
+        "rows of the matrix": len(output),
+        "fewest favourites of a hand": ties and min(ties),
+        "hands that prefer the next one (n - 1 at most count)": min(found.count((1, 1)), n - 1),
+        "hands that prefer the one before (one may)": max(found.count((n - 1, 1)), 1),
     }
 
 
@@ -165,4 +184,5 @@ EXERCISE = Exercise(
         }
     },
     run=_run,
+    reading=_reading,
 )

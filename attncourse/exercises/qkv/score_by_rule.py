@@ -59,21 +59,28 @@ class _Largest(TorchFunctionMode):
 
 def _run(answer, inputs):
     query, key = inputs["query"], inputs["key"]
-    if "measured" not in inputs:
+    if inputs.get("measured") != "largest array":
         return answer(query, key)
-    if inputs["measured"] == "NaN":
-        scores = answer(query, key)
-        others = scores.where(
-            ~torch.eye(scores.shape[-1], dtype=torch.bool), 0
-        )  # near zero roots are inexact
-        return {
-            "a NaN among the scores": bool(scores.isnan().any()),
-            "the array of other scores": others.nan_to_num(),
-        }
+    # What is made on the way is known to whoever makes it alone.
     with _Largest() as largest:
         scores = answer(query, key)
-    large = largest.size >= query.shape[-1] * query.shape[-2] * key.shape[-2]
-    return {"an array over pairs and features": large, "the array of scores": scores}
+    return {"largest": largest.size, "scores": scores}
+
+
+def _reading(output, inputs):
+    """Say whether a number is missing or an array too large, beside the scores."""
+    query, key, measured = inputs["query"], inputs["key"], inputs.get("measured")
+    if measured is None:
+        return output
+    if measured == "NaN":
+        others, missing = output, False
+        if isinstance(output, torch.Tensor) and output.shape == (*query.shape[:-1], key.shape[-2]):
+            missing = bool(output.isnan().any())
+            # Near zero roots are inexact.
+            others = output.where(~torch.eye(output.shape[-1], dtype=torch.bool), 0).nan_to_num()
+        return {"a NaN among the scores": missing, "the array of other scores": others}
+    large = output["largest"] >= query.shape[-1] * query.shape[-2] * key.shape[-2]
+    return {"an array over pairs and features": large, "the array of scores": output["scores"]}
 
 
 def _properties(rng):
@@ -131,6 +138,7 @@ def _build(version):
             )
         },
         run=_run,
+        reading=_reading,
     )
 
 

@@ -10,19 +10,29 @@ from attncourse.exercises._exercise import Exercise, Mistake, Property, normal
 
 
 def _run(answer, inputs):
-    """Return the output, or with dropout in training what does not depend on which weights fell."""
+    """Return the output, and with dropout in training also that without."""
     query, key, value, mask, dropout, training = inputs.values()
     output = answer(query, key, value, mask, dropout, training)
     if not (training and dropout):
         return output
+    return {"in training": output, "outside": answer(query, key, value, mask, dropout, False)}
+
+
+def _reading(output, inputs):
+    # Say of two outputs, with dropout and without, what does not depend on which weights fell.
+    if not (inputs["training"] and inputs["dropout"]):
+        return output
     # The values are two identities side by side: the output is the weights, twice.
-    whole = answer(query, key, value, mask, dropout, False)
-    fallen, ratio = output == 0, output / whole
-    away = abs(fallen.float().mean().item() - dropout)
-    kept = ratio[~fallen]
+    dropped, whole = output["in training"], output["outside"]
+    wanted = (*inputs["query"].shape[:-1], inputs["value"].shape[-1])
+    if not all(isinstance(one, torch.Tensor) and tuple(one.shape) == wanted for one in (dropped, whole)):
+        raise ValueError(f"the output must be a tensor of shape {wanted}")
+    fallen, ratio = dropped == 0, dropped / whole
+    away = abs(fallen.float().mean().item() - inputs["dropout"])
+    kept = torch.zeros(1) if fallen.all() else ratio[~fallen]
     return {
         "whether the share of dropped weights is near the probability": away < 0.06,
-        "whether whole weights are dropped": torch.equal(*output.chunk(2, dim=-1)),
+        "whether whole weights are dropped": torch.equal(*dropped.chunk(2, dim=-1)),
         "whether all other weights grow alike": (kept.max() - kept.min()).item() < 1e-3,
         "the smallest growth of the other weights": round(kept.min().item(), 3),
     }
@@ -123,6 +133,7 @@ EMPTY, DROPOUT = (4, "A row with nothing to attend to"), (4, "Dropout on the wei
 EXERCISE = Exercise(
     reference=_reference,
     run=_run,
+    reading=_reading,
     properties=_properties,
     mistakes=[
         Mistake(

@@ -88,11 +88,15 @@ def _handed_in(needed):
 
 def _run(answer, inputs):
     part = inputs["part"]
-    if part == "prediction":
-        return {"one of a, b and c": answer["prediction"] in ("a", "b", "c")}
-    if part == "measured":
-        return answer["measured"]() if callable(answer["measured"]) else answer["measured"]
-    return answer["needed"](inputs["gold"], inputs["share"])
+    if part == "needed":
+        return answer["needed"](inputs["gold"], inputs["share"])
+    return answer[part]() if callable(answer[part]) else answer[part]
+
+
+def _reading(output, inputs):
+    if inputs["part"] != "prediction":
+        return output
+    return {"one of a, b and c": isinstance(output, str) and output in ("a", "b", "c")}
 
 
 def _properties(rng):
@@ -185,4 +189,5 @@ EXERCISE = Exercise(
         )
     },
     run=_run,
+    reading=_reading,
 )

@@ -4,6 +4,7 @@ import torch
 
 from attncourse.exercises._exercise import Exercise, Mistake, Property
 from attncourse.exercises.transformer import _measuring as measuring
+from attncourse.exercises.transformer._measuring import drawn_model
 
 CHOICES = ("a", "b", "c")
 
@@ -13,7 +14,7 @@ def _run(answer, inputs):
     if part.startswith("prediction"):
         return answer[part] in CHOICES
     # Copying a model for every call would take longer than the calls.
-    model = measuring.drawn_model(*others[:4]).train()
+    model = drawn_model(*others[:4]).train()
     return answer[part](model, *others[4:])
 
 

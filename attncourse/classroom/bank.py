@@ -3,7 +3,7 @@
 A file ``book/exercises/<topic>-<name>.md`` holds the prompt, starter and solution in one cell (the solution
 between ``### BEGIN SOLUTION`` and ``### END SOLUTION``), the check, three hints, the discussion. From it come
 
-- the page of the book, with the starter in sight and hints and solution folded (`exercise_pages`);
+- the page of the book, with the starter in sight and hints and solution folded (`tools/exercise_pages.py`);
 - `student_notebook`: the same without any solution;
 - `grader_notebook`: the source for nbgrader, with the metadata of its cells.
 
@@ -14,7 +14,6 @@ where a question is answered in words: ``answer``, ``rubric``.
 
 import ast
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -25,13 +24,11 @@ import jupytext
 import nbformat
 import yaml
 
+from attncourse.classroom.public_address import site_address
 from attncourse.exercises import _catalogue
 from attncourse.exercises._exercise import Family
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-
-from public_address import site_address  # noqa: E402 (it lies beside the Sphinx glue)
+ROOT = Path(__file__).resolve().parents[2]
 
 FOLDER = ROOT / "book" / "exercises"
 STUB = "...  # your code here"
