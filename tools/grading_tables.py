@@ -47,8 +47,8 @@ MORE: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 ARCHIVE = (
     "Names with `..`, absolute names, links, devices, an archive that is none",
-    "`zip_collect` stops or leaves it out; nothing is written outside its folder. "
-    "[Set up as described](hand-out-and-collect.md#archives-from-canvas-and-moodle), it opens none.",
+    "`zip_collect` leaves it out; nothing is written outside its folder. "
+    "[Archives of students stay closed](hand-out-and-collect.md#archives-from-strangers).",
 )
 WHERE = re.compile(r", (?:when the cell runs|in the function|in the working folder)$")
 CODE = re.compile(r"(?<!\S)([\w./]*[_/][\w./]*|\w+\.\w+)(?=[,;\s]|$)")

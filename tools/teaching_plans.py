@@ -151,6 +151,14 @@ def commands(one: Session, number: int) -> str:
     for name, group in one.groups.items():
         ids = [*one.homework, *group["homework"]]
         made.append(command(f"HW{number}-{name}", ids, f"--per-student {name}.csv"))
+    if one.groups:
+        files = numbers([f"`{name}.csv`" for name in one.groups])
+        first = next(iter(one.groups))
+        made.append(
+            f"Each of {files} has the first line of `roster.csv` and the lines of its group.\n"
+            f"Export with the group's list, as in `attncourse export HW{number}-{first} --to csv --roster "
+            f"{first}.csv`.\nWith the whole class list, everybody in another group gets 0."
+        )
     return "\n\n".join(made)
 
 
@@ -275,8 +283,8 @@ def workshop_text(plan: Plan) -> str:
             sums,
             *parts,
             "### The day's notebooks",
-            "The first command makes the notebooks for the day, in a version that the book does not show.",
-            "The second makes those to take home.",
+            "The first command makes the notebooks for the day, the second those to take home.\n"
+            "Where an exercise has versions, it is one that the book does not show.",
             command("Day", ids, f"--seed {plan.settings['seed']}"),
             command("Home", home, f"--seed {plan.settings['seed']}"),
         ]

@@ -32,10 +32,9 @@ c.Autograde.sanitize_preprocessors = ["attncourse.classroom.plugins.Refuse"]
 # Students' texts are shown without their scripts.
 c.HTMLExporter.sanitize_html = True
 
-# For `nbgrader zip_collect`: names such as STUDENT_12345_6789_EXERCISE-2.ipynb, as Canvas packs them.
-c.FileNameCollectorPlugin.named_regexp = (
-    r".*?(?P<student_id>[A-Za-z0-9.-]+?)_(LATE_)?\\d+_\\d+_(?P<file_id>[a-z0-9-]+?)(-\\d+)?\\.ipynb$"
-)
+# `nbgrader zip_collect` opens downloaded/HW1/archive/submissions.zip and looks students up in roster.csv.
+c.ZipCollectApp.extractor_plugin = "attncourse.classroom.collecting.ClassArchive"
+c.ZipCollectApp.collector_plugin = "attncourse.classroom.collecting.ByRoster"
 """
 
 

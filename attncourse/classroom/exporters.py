@@ -211,7 +211,7 @@ def _plain(text: str) -> str:
     return " ".join(printable.split())
 
 
-def _cell(text: str) -> str:
+def spreadsheet_cell(text: str) -> str:
     """Return a text as a cell that no spreadsheet takes for a formula."""
     plain = _plain(text)
     return f"'{plain}" if plain.startswith(FORMULA) else plain
@@ -225,18 +225,18 @@ def _csv_rows(done: Exported, column: str) -> Iterator[list[str]]:
     for standing in done.standings:
         one = standing.student
         points = [*standing.scores.values(), standing.penalty, standing.total, done.maximum]
-        who = map(_cell, (one.student_id, one.last_name, one.first_name, one.email))
-        yield [*who, *map(_number, points), standing.state, _cell("; ".join(standing.reasons))]
+        who = map(spreadsheet_cell, (one.student_id, one.last_name, one.first_name, one.email))
+        yield [*who, *map(_number, points), standing.state, spreadsheet_cell("; ".join(standing.reasons))]
 
 
 def _canvas_rows(done: Exported, column: str) -> Iterator[list[str]]:
     """Yield what Canvas imports."""
-    yield ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", _cell(column)]
+    yield ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", spreadsheet_cell(column)]
     yield ["    Points Possible", "", "", "", "", _number(done.maximum)]
     for standing in done.graded:
         one = standing.student
         name = ", ".join(filter(None, (one.last_name, one.first_name))) or one.student_id
-        who = map(_cell, (name, one.canvas_id, "", one.student_id, one.section))
+        who = map(spreadsheet_cell, (name, one.canvas_id, "", one.student_id, one.section))
         yield [*who, _number(standing.total)]
 
 
@@ -244,11 +244,18 @@ def _moodle_rows(done: Exported, column: str) -> Iterator[list[str]]:
     """Yield what Moodle imports."""
     addresses = all(standing.student.email for standing in done.graded)
     address = ["Email address"] if addresses else []
-    yield ["ID number", *address, "Last name", "First name", _cell(column), _cell(f"{column} (feedback)")]
+    yield [
+        "ID number",
+        *address,
+        "Last name",
+        "First name",
+        spreadsheet_cell(column),
+        spreadsheet_cell(f"{column} (feedback)"),
+    ]
     for standing in done.graded:
         one = standing.student
         address = [one.email] if addresses else []
-        who = map(_cell, (one.student_id, *address, one.last_name, one.first_name))
+        who = map(spreadsheet_cell, (one.student_id, *address, one.last_name, one.first_name))
         # Students read the feedback: it holds points, and no text that came from a notebook.
         points = [f"{slug} {_number(score)}" for slug, score in standing.scores.items()]
         if standing.penalty:

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,8 @@ def write_feedback(
     Returns
     -------
     Written
-        Pages lie in ``feedback/<student>/<assignment>/``; writing them again replaces them.
+        Pages lie in ``feedback/<student>/<assignment>/``; writing them again replaces them, and removes
+        those of notebooks that are no longer handed in.
 
     Raises
     ------
@@ -67,6 +68,7 @@ def write_feedback(
     """
     assignment = read_assignment(course, name)
     records = read_records(course, name)
+    gone = {(one.student, one.slug) for one in records if one.state == "missing"}
     there = course / "autograded"
     students = sorted(
         {one.student for one in records if one.state != "missing" and (there / one.student / name).is_dir()}
@@ -77,14 +79,25 @@ def write_feedback(
         _write_student(course, assignment.name, student, rubric=rubric)
         folders.append(course / "feedback" / student / name)
         done(1)
-    return Written(tuple(folders), _waiting(course, name))
+    _remove(course, name, gone)
+    return Written(tuple(folders), _waiting(course, name, gone))
 
 
-def _waiting(course: Path, name: str) -> int:
-    """Return how many notebooks wait for a person."""
+def _remove(course: Path, name: str, gone: Collection[tuple[str, str]]) -> None:
+    """Remove the pages of notebooks that were graded once and are no longer handed in."""
+    for student, slug in gone:
+        (course / "feedback" / student / name / f"{slug}.html").unlink(missing_ok=True)
+
+
+def _waiting(course: Path, name: str, gone: Collection[tuple[str, str]]) -> int:
+    """Return how many notebooks wait for a person, but for those that are gone."""
     with nbgrader_ready(), Gradebook(database(course)) as book:
-        submissions = book.find_assignment(name).submissions
-        return sum(notebook.needs_manual_grade for one in submissions for notebook in one.notebooks)
+        return sum(
+            notebook.needs_manual_grade
+            for one in book.find_assignment(name).submissions
+            for notebook in one.notebooks
+            if (one.student_id, notebook.name) not in gone
+        )
 
 
 def _write_student(course: Path, name: str, student: str, *, rubric: bool) -> None:

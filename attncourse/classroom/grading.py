@@ -17,6 +17,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from attncourse.classroom import handed_in, sandbox
 from attncourse.classroom.bare import make_bare
 from attncourse.classroom.course import Assigned, Assignment, database, nbgrader_ready, read_assignment
+from attncourse.classroom.exporters import spreadsheet_cell
 from attncourse.classroom.handed_in import Found
 from attncourse.classroom.one_notebook import (
     MAX_TRIES,
@@ -247,12 +248,9 @@ def _write_look(
     for record in records:
         if what := look_at(record):
             score = "" if record.score is None else f"{record.score:g}"
-            writer.writerow([record.student, record.slug, record.state, score, record.points, _as_text(what)])
+            writer.writerow(
+                [record.student, record.slug, record.state, score, record.points, spreadsheet_cell(what)]
+            )
     for stray in strays:
-        writer.writerow(["", "", "left out", "", "", _as_text(stray)])
+        writer.writerow(["", "", "left out", "", "", spreadsheet_cell(stray)])
     write_text(folder_of(course, assignment.name) / "look.csv", table.getvalue())
-
-
-def _as_text(cell: str) -> str:
-    """Return a text that a spreadsheet does not take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t") else cell

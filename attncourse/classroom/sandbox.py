@@ -23,7 +23,7 @@ from attncourse.classroom.problem import CourseProblem
 
 MIB = 2**20
 GIB = 2**30
-WATCH_SECONDS = 0.1
+WATCH_SECONDS = 0.25
 # The machine itself must keep this much memory, whoever uses it.
 RESERVE_BYTES = GIB // 2
 HOW_TO_GET = (
@@ -237,7 +237,7 @@ class Watch(threading.Thread):
         return [one for one in self._me.children() if one.pid not in self._at_start]
 
     def run(self) -> None:
-        """Look every tenth of a second."""
+        """Look four times a second."""
         while not self._over.wait(WATCH_SECONDS):
             roots = self._roots()
             if roots and (reason := self._complaint(roots)):

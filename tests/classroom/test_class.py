@@ -287,7 +287,7 @@ def test_feedback_shows_the_message_and_hides_the_rest(graded):
         assert str(ordinary.ROOT / "attncourse") not in text, page
         assert "For the grader" not in text, page
         assert len(text) < 5 * 2**20, page
-    wrong = graded.course / "feedback" / "known-mistake" / NAME / f"{SLUGS[0]}.html"
+    wrong = graded.course / "feedback" / "view-in-one-step" / NAME / f"{SLUGS[0]}.html"
     assert "known mistake" in wrong.read_text(encoding="utf-8")
 
 

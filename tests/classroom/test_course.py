@@ -143,21 +143,6 @@ def test_the_configuration_is_written_once_and_read(tmp_path):
     assert read_config(tmp_path).CourseDirectory.course_id == "mine"
 
 
-@pytest.mark.parametrize(
-    ("name", "student", "file"),
-    [
-        ("muellera_12345_6789_multihead-split-heads.ipynb", "muellera", "multihead-split-heads"),
-        ("muellera_LATE_12345_6789_multihead-split-heads-2.ipynb", "muellera", "multihead-split-heads"),
-        ("downloaded/HW1/archive/a.b-c_1_2_qkv-ring.ipynb", "a.b-c", "qkv-ring"),
-    ],
-)
-def test_names_of_packed_files_are_understood(name, student, file, tmp_path):
-    write_config(tmp_path)
-    found = re.match(read_config(tmp_path).FileNameCollectorPlugin.named_regexp, name)
-    assert found["file_id"] == file
-    assert found["student_id"].endswith(student)
-
-
 def test_nbgrader_finds_its_programs_and_is_quiet(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with nbgrader_ready():

@@ -471,6 +471,10 @@ def test_limits_are_those_of_the_book():
         ("<script>x()</script>", "< script>x()< /script>"),
         ("a < b, $a<b$ and `<b>`", "a < b, $a< b$ and `< b>`"),
         ("<!-- --><?x?> 1<2 <= <", "< !-- -->< ?x?> 1<2 <= <"),
+        ("[a](javascript:x()) [b]( JAVASCRIPT:x)", "[a] (javascript:x()) [b] ( JAVASCRIPT:x)"),
+        ("[a](https://example.org) [b](#there)", "[a](https://example.org) [b](#there)"),
+        ("[a]\n\n[a]: data:text/html,x", "[a]\n\n[a] : data:text/html,x"),
+        ("[a]: https://example.org", "[a]: https://example.org"),
     ],
 )
 def test_markdown_loses_its_html(text, shown):
