@@ -33,7 +33,7 @@ CALLS_CPU_SECONDS = 4.0
 CELLS_SECONDS = CALLS_SECONDS = 60.0
 LIMITS = Limits(seconds=CELLS_SECONDS + CALLS_SECONDS, cpu_seconds=20)
 # The limits on processor time end a process by these signals.
-OUT_OF_TIME = (signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL)
+OUT_OF_TIME = [getattr(signal, name, None) for name in ("SIGPROF", "SIGXCPU", "SIGKILL")]
 
 
 @dataclass(frozen=True)

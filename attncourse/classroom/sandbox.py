@@ -189,8 +189,10 @@ def require(*, unsafe: bool) -> bool:
     Raises
     ------
     CourseProblem
-        If there is none and ``unsafe`` was not asked for.
+        If there is none and ``unsafe`` was not asked for, or on Windows.
     """
+    if sys.platform == "win32":
+        raise CourseProblem(f"nothing is graded on Windows itself, with a sandbox or without. {HOW_TO_GET}")
     reason = problem()
     if reason is None:
         return True

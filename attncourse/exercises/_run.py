@@ -34,6 +34,7 @@ CPU_SECONDS = 1.5
 WALL_SECONDS = 5.0
 EXTRA_BYTES = 2 * 2**30
 PRINT_LIMIT = 1000
+STATM = "/proc/self/statm"
 NO_MEMORY = re.compile(
     r"not enough memory|can't allocate memory|DefaultCPUAllocator|std::bad_alloc|Unable to allocate"
 )
@@ -195,6 +196,20 @@ def send(fd: int, header: Mapping, data: bytes = b"") -> None:
         message = message[os.write(fd, message[: 2**20]) :]
 
 
+def _limit_memory() -> None:
+    """Let this process ask for EXTRA_BYTES more; only Linux says how much it has."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not os.path.exists(STATM):
+        return
+    with open(STATM) as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = used + EXTRA_BYTES if hard == resource.RLIM_INFINITY else min(used + EXTRA_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
 def answer_calls(
     fd: int, run: Callable, answer: Any, cases: Sequence[dict], seed: int, cpu_seconds: float = CPU_SECONDS
 ) -> None:
@@ -202,8 +217,6 @@ def answer_calls(
 
     Each outcome is sent to ``fd`` as soon as it is there.
     """
-    import resource
-
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
@@ -212,12 +225,7 @@ def answer_calls(
     faulthandler.disable()  # a crash is reported by the parent, in a line
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)  # a forked child has no pool of threads
-    with open("/proc/self/statm") as statm:
-        used = int(statm.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = used + EXTRA_BYTES if hard == resource.RLIM_INFINITY else min(used + EXTRA_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit_memory()
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the default ends the process, also inside a C function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)

@@ -104,6 +104,13 @@ def test_without_one_nothing_is_graded_unless_asked_for(monkeypatch):
     assert require(unsafe=True) is False
 
 
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_on_windows_nothing_is_graded(unsafe, monkeypatch):
+    monkeypatch.setattr(sandbox.sys, "platform", "win32")
+    with pytest.raises(CourseProblem, match=r"^nothing is graded on Windows itself.*WSL 2"):
+        require(unsafe=unsafe)
+
+
 # --- commands ----------------------------------------------------------------------------------------------
 
 

@@ -326,6 +326,13 @@ def test_memory_has_a_limit():
     assert outcome.error.startswith("asks for more memory than 2 GiB")
 
 
+@linux
+def test_calls_are_answered_where_no_file_says_how_much_memory_is_used(monkeypatch):
+    monkeypatch.setattr(_run, "STATM", "/nowhere/statm")  # as on macOS
+    [outcome], *_ = answered(lambda x: 3.5, n_cases=1)
+    assert outcome.output == 3.5
+
+
 class Thing:
     """Would be equal to everything."""
 
