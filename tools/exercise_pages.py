@@ -24,7 +24,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 from notebooks import normal_form, write_atomically  # noqa: E402
 
 from attncourse.classroom.bank import (  # noqa: E402
-    FOLDER,
     HINT,
     SOLUTION,
     ExerciseFile,
@@ -35,6 +34,7 @@ from attncourse.classroom.bank import (  # noqa: E402
 from attncourse.classroom.public_address import owner_and_name  # noqa: E402
 
 BOOK = ROOT / "book"
+FOLDER = BOOK / "exercises"
 NOTEBOOKS = FOLDER / "_notebooks"
 LIST_CELL, HEADING_CELL = "exercise-list", "exercises"
 LIST_MARK = "<!-- list of exercises -->"
@@ -44,7 +44,7 @@ OLD_EXERCISE = re.compile(r"^:::\{exercise\} (.+?) \(level (\d)\)\n:label: (\S+)
 
 def all_exercises() -> list[ExerciseFile]:
     """Return the bank in the order of the chapters, easy exercises first."""
-    found = [read_exercise(path) for path in exercise_paths()]
+    found = [read_exercise(path) for path in exercise_paths(FOLDER)]
     return sorted(
         found, key=lambda one: (one.meta["chapter"], one.meta["level"], one.meta["minutes"], one.slug)
     )
