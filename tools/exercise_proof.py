@@ -96,9 +96,15 @@ def file_problems(exercise: ExerciseFile) -> Iterator[str]:
 
 
 def _checked(exercise: ExerciseFile, answer: Any, draw: int) -> tuple[Result, str, float]:
-    start = time.perf_counter()
-    result, printed = quietly(check, exercise.id, answer, seed=exercise.seed, draw=draw)
-    return result, printed, time.perf_counter() - start
+    """Check an answer; a slow one once more, because a busy machine can only add time."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        result, printed = quietly(check, exercise.id, answer, seed=exercise.seed, draw=draw)
+        seconds.append(time.perf_counter() - start)
+        if seconds[-1] <= MAX_SECONDS:
+            break
+    return result, printed, min(seconds)
 
 
 def checker_problems(exercise: ExerciseFile, draw: int = 0) -> Iterator[str]:
