@@ -30,7 +30,7 @@ export COURSE_SOLUTIONS := $(SOLUTIONS)
 
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: help setup book serve slides test test-instructor test-tensorflow test-libraries notebooks exercises student-notebooks mutants experiments budget lint clean
+.PHONY: help setup book serve pdf offline slides test test-instructor test-site test-tensorflow test-binder test-libraries notebooks exercises student-notebooks colab mutants experiments budget contact lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -45,9 +45,7 @@ book: setup  ## build the book from scratch, every warning an error (SOLUTIONS=n
 	@echo "The book is at $(ROOT)/_build/html/index.html"
 
 serve:  ## show the built book on this machine (PORT=8000)
-	@test -f "$(ROOT)/_build/html/index.html" || { echo "There is no book yet: run make book first."; exit 1; }
-	@echo "The book is at http://localhost:$(PORT)/ (Ctrl+C stops)"
-	@$(IN) $(PYTHON) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+	@$(IN) $(PYTHON) tools/serve.py $(PORT)
 
 test: lint  ## check everything: style, layers, tests, and every cell of every notebook
 	@$(IN) $(PY) -m pytest tests book $(NBVAL) -n 2 --dist loadscope
@@ -57,16 +55,31 @@ test-instructor: setup  ## grade a class of right, wrong and hostile notebooks i
 	@command -v bwrap >/dev/null || { echo "The sandbox is missing: apt install bubblewrap"; exit 1; }
 	@$(IN) $(PY) -m pytest -m instructor tests
 
+# In light and dark, wide and narrow, by mouse, touch and keys. SITE=folder tests that build and builds none.
+test-site: $(if $(SITE),setup,book)  ## build the book and use every page in a real browser (SITE=_build/html: without building)
+	@$(IN) COURSE_SITE="$(or $(SITE),_build/html)" $(PY) -m pytest -m site tests/site -n 2 --dist worksteal
+
 # An environment of its own: nothing else here needs TensorFlow. Beside $(ENV), with its own caches.
 test-tensorflow:  ## check Keras's layers against ours on TensorFlow (installed apart, 2.5 GB)
 	@$(MAKE) --no-print-directory -f "$(ROOT)/Makefile" test-libraries VENV="$(ENV)-tensorflow" \
 		REQUIREMENTS=tests/libraries/requirements-tensorflow.txt KERAS_BACKEND=tensorflow
+
+# What Binder installs is an environment of its own, beside $(ENV). ONLY: how names of notebooks begin.
+test-binder: setup  ## run every notebook as on Binder: its packages, 2 GB, one core (some only: ONLY="04 vision")
+	@$(IN) $(PY) tools/binder_check.py --venv "$(ENV)-binder" $(ONLY)
+	@$(IN) $(PY) tools/colab_check.py --venv "$(ENV)-binder"
 
 test-libraries: setup
 	@$(IN) $(PY) -m pytest tests/libraries
 
 notebooks: setup  ## run every chapter and store it in its normal form
 	@$(IN) $(PY) tools/notebooks.py run book/*.ipynb
+
+pdf: setup  ## make the PDF of the whole book with LaTeX into _build/pdf, and check it (SOLUTIONS=no)
+	@$(IN) $(PY) tools/pdf.py
+
+offline: book  ## pack the book into _build/attention-step-by-step.zip, to be read from a folder (SOLUTIONS=no)
+	@$(IN) $(PY) tools/offline.py
 
 slides: setup  ## write slides of every chapter into _build/slides
 	@$(IN) $(PY) tools/slides.py
@@ -78,6 +91,9 @@ exercises: setup  ## prove every checker of the exercise bank and write the list
 student-notebooks: setup  ## write the notebook of every exercise into book/exercises/_notebooks
 	@$(IN) $(PY) tools/exercise_pages.py notebooks
 
+colab: setup  ## write copies of the chapters and exercises for Colab into _build/colab
+	@$(IN) $(PY) tools/colab.py
+
 mutants: setup  ## change the solutions in every small way and count the wrong ones that a check lets pass
 	@$(IN) $(PY) tools/exercise_mutants.py
 
@@ -86,6 +102,9 @@ experiments: setup  ## run every long experiment and store its results (some hou
 
 budget: setup  ## print seconds and peak memory of every chapter
 	@$(IN) $(PY) tools/notebooks.py budget book/*.ipynb
+
+contact: setup  ## write contact sheets of the built book into _build/contact, for people to look at
+	@$(IN) $(PY) tools/contact_sheets.py
 
 lint: setup  ## check style, formatting and the order of the modules
 	@$(IN) $(BIN)/ruff check .

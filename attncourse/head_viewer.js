@@ -1,8 +1,5 @@
-// Starts every viewer on the page that has not been started; each output brings this script once, so
-// it needs no ids and leaves no globals. Comments and indents are left out of the stored output.
-document.querySelectorAll(".av:not([data-on])").forEach((root) => {
-  root.dataset.on = "1";
-  const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
+// Heads as small maps, a query, and the keys it attends to; the shell brings what all figures share.
+start("head-viewer", ({ root, data, live, says, say }) => {
   const { queries, keys, names, places } = data;
   const width = keys.length;
   const maps = data.weights.map((text) => text.match(/../g).map((two) => parseInt(two, 36) / 10 ** places));
@@ -12,12 +9,6 @@ document.querySelectorAll(".av:not([data-on])").forEach((root) => {
   const hidden = (i, j) => data.mask && data.mask[i][j] === "0";
   let { head, query } = data;
 
-  const make = (tag, attributes, ...children) => {
-    const element = document.createElement(tag);
-    Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
-    element.append(...children);
-    return element;
-  };
   // the square root lets small weights show, on a dark page above all
   const shade = (weight, most) => `rgb(47 125 225 / ${(most * Math.sqrt(weight / largest)).toFixed(3)})`;
   const decimals = (weight) => (weight ? weight.toFixed(places) : "0");
@@ -40,36 +31,11 @@ document.querySelectorAll(".av:not([data-on])").forEach((root) => {
     return make("span", { class: "av-map", "aria-hidden": "true" }, canvas, make("i", {}));
   };
 
-  // a group of radio buttons: Tab enters it, arrows, Home and End move inside
-  const group = (name, kind, items, choose) => {
-    const box = make("div", { class: kind, role: "radiogroup", "aria-label": name }, ...items);
-    items.forEach((item, n) => item.addEventListener("click", () => choose(n)));
-    box.addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.altKey || event.metaKey) return;
-      const now = items.indexOf(event.target);
-      const next = {
-        ArrowRight: now + 1, ArrowDown: now + 1, ArrowLeft: now - 1, ArrowUp: now - 1,
-        Home: 0, End: items.length - 1, Enter: now, " ": now,
-      }[event.key];
-      if (next === undefined) return;
-      // a notebook's own shortcuts must not hear these keys
-      event.stopPropagation();
-      event.preventDefault();
-      const chosen = (next + items.length) % items.length;
-      choose(chosen);
-      items[chosen].focus();
-    });
-    return box;
-  };
-  const radio = (attributes, ...children) => make("button", { type: "button", role: "radio", ...attributes }, ...children);
-
   const headButtons = names.map((name, n) =>
-    radio({ class: n < data.heads ? "" : "av-mean" }, picture(maps[n]), make("span", {}, name)));
+    radio({ class: n < data.heads ? "" : "av-mean" }, picture(maps[n]), plain(name)));
   const queryButtons = queries.map((token, i) => radio({ "aria-label": `${token} (query ${i})` }, token));
   const keyItems = keys.map((token) =>
     make("span", { role: "listitem" }, make("b", {}, token), make("small", {}), make("i", {})));
-  const status = make("p", { class: "av-status", role: "status" });
-  const note = (text) => make("p", { class: "av-note", "aria-hidden": "true" }, text);
 
   const [table] = root.querySelectorAll("details");
   const fill = () => {
@@ -94,10 +60,8 @@ document.querySelectorAll(".av:not([data-on])").forEach((root) => {
   };
 
   const draw = (aloud) => {
-    [[headButtons, head], [queryButtons, query]].forEach(([buttons, chosen]) => buttons.forEach((button, n) => {
-      button.setAttribute("aria-checked", n === chosen);
-      button.tabIndex = n === chosen ? 0 : -1;
-    }));
+    mark(headButtons, head, "aria-checked");
+    mark(queryButtons, query, "aria-checked");
     headButtons.forEach((button) => {
       const marker = button.querySelector("i");
       marker.style.top = `${(100 * query) / queries.length}%`;
@@ -112,8 +76,8 @@ document.querySelectorAll(".av:not([data-on])").forEach((root) => {
       bar.style.width = `${(100 * weight) / largest}%`;
     });
     // a pointer that passes over tokens must not make a screen reader talk
-    status.setAttribute("aria-live", aloud ? "polite" : "off");
-    status.textContent = sentence();
+    says.setAttribute("aria-live", aloud ? "polite" : "off");
+    say(sentence());
     fill();
   };
 
@@ -124,16 +88,14 @@ document.querySelectorAll(".av:not([data-on])").forEach((root) => {
     query = n;
     draw(false);
   }));
-  root.querySelector(".av-title").after(
+  live.append(
     note(`Heads: rows are queries, columns are keys; the fullest blue is ${decimals(largest)}${gold.size ? "; gold links are outlined" : ""}`),
     group("Head", data.heads > 1 ? "av-heads" : "av-heads av-one", headButtons, chooseHead),
     note("Query: point at a token, tap it, or use the arrow keys"),
     group("Query", "av-queries", queryButtons, chooseQuery),
-    note("Keys, with the weights of this query (the bars are in proportion)"),
+    note("Keys, with this query's weights (bars in proportion)"),
     make("div", { class: "av-keys", role: "list", "aria-label": "Keys" }, ...keyItems),
-    status,
   );
-  root.querySelectorAll("details").forEach((part) => { part.open = false; });
   table.addEventListener("toggle", fill);
   draw(false);
 });

@@ -1,44 +1,17 @@
 """An interactive picture of attention heads: one HTML output that loads nothing and needs no kernel."""
 
 import html
-import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from attncourse._checks import check_array, check_count, check_mask, dtype_name
+from attncourse.explorers.shell import Explorer, figure_html, table_html, visible
 
 # Two digits of base 36 hold every weight in thousandths: one length for all, and half that of JSON numbers.
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 MOST_PLACES = 3
-
-
-@dataclass(frozen=True, repr=False)
-class HeadViewer:
-    """What ``head_viewer`` returns: HTML for a page, plain text for everything else.
-
-    Parameters
-    ----------
-    html : str
-        One element that holds its data, style and script, and a table for readers without scripts.
-    text : str
-        What is shown, without any weight, so that the text is the same on every machine.
-    """
-
-    html: str
-    text: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        """Return the plain text."""
-        return self.text
 
 
 def head_viewer(
@@ -53,7 +26,7 @@ def head_viewer(
     head: int = 0,
     query: int = 0,
     places: int = 2,
-) -> HeadViewer:
+) -> Explorer:
     """Return an output in which a reader chooses a head and a query and sees where it attends.
 
     All heads are shown at once as small maps, with their mean as one more map that is marked as a mean.
@@ -82,7 +55,7 @@ def head_viewer(
 
     Returns
     -------
-    HeadViewer
+    Explorer
         End a cell with it.
 
     Raises
@@ -137,27 +110,7 @@ def head_viewer(
         "query": query,
     }
     steps = np.rint(maps * 10**places).astype(int)
-    return HeadViewer(_html(content, steps, mask, gold), _text(content))
-
-
-def visible(token: str) -> str:
-    """Return a token as it can be seen: "␣" for spaces at its ends, "⏎" and "⇥" for breaks and tabs.
-
-    Parameters
-    ----------
-    token : str
-        A token.
-
-    Returns
-    -------
-    str
-        The same, or what stands for it; "∅" for the empty string.
-    """
-    text = str(token).replace("\n", "⏎").replace("\t", "⇥")
-    inner = text.strip(" ")
-    before = len(text) - len(text.lstrip(" "))
-    after = len(text) - len(inner) - before
-    return "␣" * before + inner + "␣" * after or "∅"
+    return Explorer(_html(content, steps, mask, gold), _text(content))
 
 
 def check_links(name: str, links: Any, shape: tuple[int, int]) -> None:
@@ -214,17 +167,6 @@ def _text(content: dict[str, Any]) -> str:
     )
 
 
-@cache
-def _asset(suffix: str) -> str:
-    """Return the viewer's style or script without comments and indents."""
-    text = files("attncourse").joinpath(f"head_viewer.{suffix}").read_text(encoding="utf-8")
-    if suffix == "css":
-        text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-        text = re.sub(r" *([{};]) *", r"\1", text)
-    lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
-
-
 def _html(
     content: dict[str, Any], steps: np.ndarray, mask: np.ndarray | None, gold: np.ndarray | None
 ) -> str:
@@ -234,17 +176,17 @@ def _html(
         data["mask"] = ["".join("01"[int(seen)] for seen in row) for row in mask]
     if gold is not None:
         data["gold"] = np.argwhere(gold).tolist()
-    # "<" could end the script element; in JSON it can be written as an escape.
-    stored = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    label = html.escape(content["label"])
     tables = [_weights_table(content, steps, mask, gold)]
     if content["heads"] > 1:
         tables.append(_strongest_table(content, steps))
-    return (
-        f'<div class="av" role="group" aria-label="{label}"><style>\n{_asset("css")}\n</style>\n'
-        f'<p class="av-title">{label}</p>\n'
-        f"{''.join(tables)}\n"
-        f'<script type="application/json">{stored}</script>\n<script>\n{_asset("js")}\n</script></div>'
+    chosen = content["names"][content["head"]]
+    return figure_html(
+        "head-viewer",
+        content["label"],
+        says=f"The weights of {chosen} stand in a table.",
+        tables=tables,
+        data=data,
+        assets=["explorers/shell.css", "head_viewer.css", "explorers/shell.js", "head_viewer.js"],
     )
 
 
@@ -256,18 +198,6 @@ def _two_digits(step: int) -> str:
 def _short(step: int, places: int) -> str:
     """Return a weight as short as a table allows: ".07", "1.00", and "0" for nothing."""
     return f"{step / 10**places:.{places}f}".removeprefix("0") if step else "0"
-
-
-def _table(name: str, corner: str, columns: Sequence[str], rows: Sequence[tuple[str, str]]) -> str:
-    """Return a table in a part that can be folded; the cells of its rows are HTML already."""
-    heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    body = "\n".join(f'<tr><th scope="row">{html.escape(row)}</th>{cells}</tr>' for row, cells in rows)
-    name = html.escape(name)
-    return (
-        f'<details open="open"><summary>{name}</summary><div class="av-scroll" tabindex="0" role="group" '
-        f'aria-label="{name}">\n<table><thead><tr><th scope="col">{corner}</th>{heads}</tr></thead>\n'
-        f"<tbody>{body}</tbody></table></div></details>"
-    )
 
 
 def _weights_table(
@@ -284,7 +214,7 @@ def _weights_table(
             cells.append(f"<td class='gold'>{text}</td>" if linked else f"<td>{text}</td>")
         rows.append((query, "".join(cells)))
     name = f"Weights of {content['names'][content['head']]} as a table"
-    return _table(name, "query \\ key", content["keys"], rows)
+    return table_html(name, "query \\ key", content["keys"], rows)
 
 
 def _strongest_table(content: dict[str, Any], steps: np.ndarray) -> str:
@@ -297,4 +227,4 @@ def _strongest_table(content: dict[str, Any], steps: np.ndarray) -> str:
             shown = f"{html.escape(content['keys'][best])} {_short(one[row, best], content['places'])}"
             cells.append(f"<td>{shown if one[row, best] else '–'}</td>")
         rows.append((query, "".join(cells)))
-    return _table("Strongest key of each query, by head", "query \\ head", content["names"], rows)
+    return table_html("Strongest key of each query, by head", "query \\ head", content["names"], rows)

@@ -230,7 +230,7 @@ def test_failure_of_pip_is_explained_in_one_line(run, place, capsys, output, wor
 
 
 def test_full_disk_outside_pip(run, monkeypatch, capsys):
-    def full(venv, requirements):
+    def full(venv, requirements, with_package):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(setup_env, "build", full)

@@ -51,8 +51,8 @@ class Copy:
     agrees: bool
 
 
-def text_files(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and content of every text file that git tracks or would track."""
+def repository_files(root: Path) -> list[str]:
+    """Return the paths of every file that git tracks or would track."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -60,8 +60,14 @@ def text_files(root: Path) -> Iterator[tuple[str, str]]:
         check=True,
         text=True,
     )
-    for path in sorted(set(filter(None, listed.stdout.split("\0")))):
-        if path.startswith(EXEMPT) or not (root / path).is_file():
+    # a file that was removed is still in git's list
+    return [path for path in sorted(set(filter(None, listed.stdout.split("\0")))) if (root / path).is_file()]
+
+
+def text_files(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and content of every text file that git tracks or would track."""
+    for path in repository_files(root):
+        if path.startswith(EXEMPT):
             continue
         try:
             yield path, (root / path).read_text(encoding="utf-8")

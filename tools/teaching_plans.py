@@ -342,8 +342,8 @@ def parts_of(plans: Mapping[str, Plan]) -> dict[str, str]:
     }
 
 
-def filled(page: str, parts: Mapping[str, str]) -> str:
-    """Return the page with the parts between its marks.
+def filled(page: str, parts: Mapping[str, str], tool: str = "tools/teaching_plans.py") -> str:
+    """Return the page with the parts between its marks, which name the tool that writes them.
 
     Raises
     ------
@@ -351,9 +351,9 @@ def filled(page: str, parts: Mapping[str, str]) -> str:
         If a part has no place, or more than one.
     """
     for name, text in parts.items():
-        marks = f"<!-- {name}: written by tools/teaching_plans.py -->\n", f"<!-- end of {name} -->"
+        marks = f"<!-- {name}: written by {tool} -->\n", f"<!-- end of {name} -->"
         if [page.count(mark) for mark in marks] != [1, 1] or page.index(marks[0]) > page.index(marks[1]):
-            raise PlanError(f"{PAGE.name} must hold the marks of {name!r} once, in order")
+            raise PlanError(f"the page must hold the marks of {name!r} once, in order")
         before, _, rest = page.partition(marks[0])
         page = f"{before}{marks[0]}\n{text}\n\n{marks[1]}{rest.partition(marks[1])[2]}"
     return page

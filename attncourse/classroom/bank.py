@@ -14,7 +14,7 @@ where a question is answered in words: ``answer``, ``rubric``.
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -247,8 +247,13 @@ def _grade(
     return {"nbgrader": meta | ({"points": points} if points is not None else {})}
 
 
-def student_notebook(exercise: ExerciseFile) -> nbformat.NotebookNode:
-    """Return the notebook for a reader: prompt, starter, check and hints, no solution and no rubric."""
+def student_notebook(
+    exercise: ExerciseFile, text: Callable[[str], str] = for_notebook
+) -> nbformat.NotebookNode:
+    """Return the notebook for a reader: prompt, starter, check and hints, no solution and no rubric.
+
+    ``text`` makes of a Markdown cell what the reader's program can show, and leaves solutions out.
+    """
     cells = []
     for cell in exercise.cells:
         if cell.tag in ("solution", "rubric"):
@@ -256,7 +261,7 @@ def student_notebook(exercise: ExerciseFile) -> nbformat.NotebookNode:
         if cell.kind == "code":
             source = cell.starter() if cell.tag == "answer" else cell.source
             cells.append(nbformat.v4.new_code_cell(source))
-        elif source := ("*Your answer here.*" if cell.tag == "answer" else for_notebook(cell.source)):
+        elif source := ("*Your answer here.*" if cell.tag == "answer" else text(cell.source)):
             cells.append(nbformat.v4.new_markdown_cell(source))
     return _notebook(cells)
 

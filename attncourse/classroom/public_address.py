@@ -18,6 +18,18 @@ def owner_and_name(repository: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
+def colab_address(repository: str, page: str) -> str:
+    """Return where Colab opens the copy of a page, given without suffix: ``"exercises/focus-slopes"``.
+
+    Raises
+    ------
+    ValueError
+        If the address is not of the form https://github.com/OWNER/NAME.
+    """
+    owner, name = owner_and_name(repository)
+    return f"https://colab.research.google.com/github/{owner}/{name}/blob/colab/{page}.ipynb"
+
+
 def site_address(repository: str) -> str:
     """Return where GitHub Pages serves a repository.
 

@@ -25,6 +25,9 @@ document.addEventListener("DOMContentLoaded", () => {
     e.prepend(word);
   });
 
+  // the picture that folds a package in the list of modules is called "-"
+  all("img.toggler", (e) => { e.alt = "show or hide the modules"; });
+
   // roles of the bibliography that are deprecated or incomplete
   all('[role="doc-biblioentry"], .citation-list[role="list"]', (e) => e.removeAttribute("role"));
 
@@ -38,13 +41,22 @@ document.addEventListener("DOMContentLoaded", () => {
       box.append(table);
     }
     box.classList.add("table-scroll");
+    // a column of sentences gets room for several words on a line
+    const heads = table.tHead && table.tHead.rows.length === 1 ? [...table.tHead.rows[0].cells] : [];
+    const SENTENCE = 60;  // characters
+    heads.forEach((head, n) => {
+      const cells = [...table.tBodies].flatMap((body) => [...body.rows]).map((row) => row.cells[n]).filter(Boolean);
+      const prose = (cell) => cell.textContent.length - [...cell.querySelectorAll(".katex")].reduce((sum, e) => sum + e.textContent.length, 0);
+      head.classList.toggle("long-text", cells.some((cell) => prose(cell) > SENTENCE));
+    });
   });
 
   // on a phone a wide figure keeps a legible size, and scrolls in a box of its own
   const LEGIBLE = 560;  // pixels; labels of 10 points stay at 8 or more
   addEventListener("load", () => {
     all(".bd-article img", (img) => {
-      if (img.naturalWidth < LEGIBLE || img.closest("a")) return;
+      // a plot has twice the pixels of its size on the page, which its style says
+      if ((parseFloat(img.style.width) || img.naturalWidth) < LEGIBLE || img.closest("a")) return;
       const box = document.createElement("div");
       box.className = "figure-scroll";
       img.replaceWith(box);
@@ -83,6 +95,18 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   reveal();
   addEventListener("hashchange", reveal);
+
+  // paper is light and cannot unfold: what is folded opens for it, but for code that was left folded
+  addEventListener("beforeprint", () => {
+    const folds = [...document.querySelectorAll(".bd-article details:not([open], .hide)")];
+    const root = document.documentElement, theme = root.dataset.theme;
+    folds.forEach((fold) => { fold.open = true; });
+    root.dataset.theme = "light";
+    addEventListener("afterprint", () => {
+      folds.forEach((fold) => { fold.open = false; });
+      root.dataset.theme = theme;
+    }, { once: true });
+  });
 
   // the sidebar's fold says what it unfolds
   all(".bd-sidebar-primary summary", (e) => {
@@ -166,7 +190,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   // search previews: the article only, each formula once, no runs of white space
-  if (typeof Search !== "undefined" && Search.htmlToText) {
+  const previews = () => {
     Search.htmlToText = (source, anchor) => {
       const page = new DOMParser().parseFromString(source, "text/html");
       page.querySelectorAll(".katex-mathml, .headerlink, script, style").forEach((e) => e.remove());
@@ -174,5 +198,39 @@ document.addEventListener("DOMContentLoaded", () => {
       const part = section || page.querySelector("article.bd-article");
       return part ? part.textContent.replace(/\s+/g, " ") : "";
     };
-  }
+  };
+
+  // The search's index is large: where the page does not bring it, it is loaded when the field is used.
+  const load = (file) => new Promise((done) => {
+    const script = document.createElement("script");
+    script.src = document.documentElement.dataset.content_root + file;
+    script.addEventListener("load", done);
+    document.head.append(script);
+  });
+  let asked = false;
+  const bringSearch = async () => {
+    if (asked) return;
+    asked = true;
+    const field = document.querySelector("#pst-search-dialog input");
+    let typed = field.value;
+    field.addEventListener("input", () => { typed = field.value; });
+    await load("_static/language_data.js");
+    await load("_static/searchtools.js");
+    field.value = typed;  // Sphinx's script has emptied it
+    previews();
+    if (window.Search.query) Search.performSearch(window.Search.query);
+    await load("searchindex.js");
+  };
+  if (document.querySelector('script[src*="searchtools.js"]')) previews();
+  else document.addEventListener("focusin", (e) => { if (e.target.closest("#pst-search-dialog")) bringSearch(); });
+});
+
+// What the theme's script finds in the place of Sphinx's search until that has come.
+if (!document.querySelector('script[src*="searchtools.js"]')) {
+  window.Search = { performSearch: (query) => { window.Search.query = query; } };
+}
+
+// a printed page needs the pictures that nobody has scrolled to
+addEventListener("beforeprint", () => {
+  document.querySelectorAll('img[loading="lazy"]').forEach((img) => { img.loading = "eager"; });
 });

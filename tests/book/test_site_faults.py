@@ -24,6 +24,15 @@ measured over 3 seeds
 """
 NAME = "multihead-split-heads"  # an exercise of the bank, which the tiny book gets as one of chapter 1
 ALT = {"mystnb": {"image": {"alt": "One red dot"}}}
+XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
+BAD_DRAWINGS = {
+    "scripted": f'<svg {XMLNS} viewBox="0 0 9 9"><script>1</script></svg>',
+    "handling": f'<svg {XMLNS} viewBox="0 0 9 9" onload="1"/>',
+    "leaning": f'<svg {XMLNS} viewBox="0 0 9 9"><use href="other.svg#a"/></svg>',
+    "styled": f'<svg {XMLNS} viewBox="0 0 9 9"><style>@import "other.css";</style></svg>',
+    "stiff": f'<svg {XMLNS} width="9" height="9"/>',
+    "broken": f"<svg {XMLNS}><g></svg>",
+}
 
 pytestmark = pytest.mark.book
 
@@ -52,12 +61,20 @@ def stream(source, text):
     return nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1)
 
 
-def build(folder, chapter, page, *, exercise="", solutions="yes"):
+def figure(drawing, name):
+    """Return the Markdown of a figure that shows a drawing."""
+    return f":::{{figure}} _assets/{drawing}.svg\n:name: {name}\n:alt: A drawing.\n\nWhat it says.\n:::\n\n"
+
+
+def build(folder, chapter, page, *, exercise="", solutions="yes", drawings=None):
     """Build a book of one chapter and one page under the real configuration, as `make book` does."""
     book = folder / "book"
-    for name in ("book/_ext", "book/_assets", "book/_extra", "tools"):
+    for name in ("book/_ext", "book/_assets", "book/_extra", "book/_templates", "tools"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "_config.yml", folder)
+    for name, drawing in (drawings or {}).items():
+        (book / "_assets" / f"{name}.svg").write_text(drawing, "utf-8")
+    for name in ("_config.yml", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
     toc = "format: jb-book\nroot: index\nchapters:\n- file: 01-a\n- file: page\n"
     if exercise:
         toc += f"- file: exercises\n  sections:\n  - file: exercises/{NAME}\n"
@@ -94,9 +111,12 @@ def clean(tmp_path_factory):
     page = (
         "# A page\n\n## There\n\nFlat, near 1.5 (within 0.1) {claim}`01-flat`; {ref}`claim-01-flat`; "
         "[a heading](01-a.ipynb#a-heading).\n\n"
-        "$$ \\operatorname{softmax}(\\mathbf{q}^\\top \\mathbf{k}) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n"
+        "$$ \\operatorname{softmax}(\\mathbf{q}^\\top \\mathbf{k}) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n\n"
+        "In {numref}`fig-one` and {numref}`fig-two`:\n\n"
     )
-    return build(tmp_path_factory.mktemp("clean site"), chapter, page)
+    page += figure("attention", "fig-one") + figure("linked", "fig-two") + figure("linked", "fig-three")
+    drawing = f'<svg {XMLNS} viewBox="0 0 9 9" width="9"><title>T</title><path id="a"/><use href="#a"/></svg>'
+    return build(tmp_path_factory.mktemp("clean site"), chapter, page, drawings={"linked": drawing})
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +134,8 @@ def faulty(tmp_path_factory):
         "{ref}`no-such-label`, {eq}`eq-none`, {cite}`nobody1900`, {term}`no such term`.\n\n"
         "$$ \\frac{1}{ $$ (eq-a)\n\n$$ \\nosuchmacro $$ (eq-b)\n"
     )
-    return build(tmp_path_factory.mktemp("faulty site"), chapter, page)
+    page += "\n" + "".join(figure(name, f"fig-{name}") for name in BAD_DRAWINGS)
+    return build(tmp_path_factory.mktemp("faulty site"), chapter, page, drawings=BAD_DRAWINGS)
 
 
 def test_clean_book_builds(clean):
@@ -140,11 +161,44 @@ def test_faulty_book_fails(faulty):
         ("page.md", r"equation not found: eq-none", 1),
         ("page.md", r'could not find bibtex key "nobody1900"', 1),
         ("page.md", r"term not in glossary: 'no such term'", 1),
+        ("page.md", r"diagram scripted\.svg: it holds <script>", 1),
+        ("page.md", r"diagram handling\.svg: it holds a script, onload", 1),
+        ("page.md", r"diagram leaning\.svg: it refers to something outside, other\.svg#a", 1),
+        ("page.md", r"diagram styled\.svg: its style refers to something outside", 1),
+        ("page.md", r"diagram stiff\.svg: it has no viewBox", 1),
+        ("page.md", r"diagram broken\.svg: it cannot be parsed", 1),
     ],
 )
 def test_fault_is_reported(faulty, place, message, times):
     found = re.findall(rf"{re.escape(place)}\S*:.*(?:WARNING|ERROR): .*{message}", faulty.said)
     assert len(found) == times, faulty.said
+
+
+def test_an_unsafe_drawing_stays_a_file(faulty):
+    page = faulty.page("page")
+    assert page.count("<img") >= len(BAD_DRAWINGS)
+    assert "onload" not in page
+    assert "_static/diagram.css" not in page
+
+
+def test_drawings_stand_in_the_page_with_a_name_a_number_and_ids_of_their_own(clean):
+    page = clean.page("page")
+    figures = re.findall(r"<figure\b.*?</figure>", page, re.DOTALL)
+    assert len(figures) == 3
+    for number, shown in enumerate(figures, start=1):
+        drawing = re.search(r"<svg\b[^>]*>", shown).group()
+        assert 'role="img"' in drawing
+        assert 'aria-label="A drawing."' in drawing
+        assert "width" not in drawing
+        assert f'<span class="caption-number">Fig. {number} </span>' in shown
+        assert not re.search("<(title|desc|style|img)", shown)
+    for name in ("fig-one", "fig-two"):
+        assert re.search(rf'href="#{name}"><span class="std std-numref">Fig\. \d</span>', page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert re.findall(r'<use href="#([^"]+)"', page) == [one for one in ids if one.startswith("linked-")]
+    assert 'href="_static/diagram.css' in page
+    assert "diagram.css" not in clean.page("01-a")
 
 
 def test_claims_have_addresses_and_show_all_their_parts(clean):
@@ -185,7 +239,7 @@ def test_addresses_follow_from_the_repository(clean):
     assert f'<link rel="canonical" href="{site}01-a.html"' in page
     assert f'<meta property="og:url" content="{site}01-a.html"' in page
     assert f"https://mybinder.org/v2/gh/{owner}/{name}/main?urlpath=lab/tree/book/01-a.ipynb" in page
-    assert f"https://colab.research.google.com/github/{owner}/{name}/blob/main/book/01-a.ipynb" in page
+    assert f"https://colab.research.google.com/github/{owner}/{name}/blob/colab/01-a.ipynb" in page
     assert f"{address}/edit/main/book/01-a.ipynb" in page
     assert f"{site}01-a.html" in (clean.html / "sitemap.xml").read_text("utf-8")
 
@@ -257,11 +311,13 @@ def test_solutions_are_there_or_leave_no_trace(exercised):
 
 
 def test_an_exercise_has_its_page_its_notebook_and_its_places_in_the_list(exercised):
-    site, _ = exercised
+    site, shown = exercised
     page = site.page(f"exercises/{NAME}")
     assert all(f"Hint {number}" in page for number in (1, 2, 3))
     assert "# your code here" in page
-    assert f"lab/tree/book/exercises/_notebooks/{NAME}.ipynb" in page
+    # Binder and Colab show the repository, solutions included
+    assert (f"lab/tree/book/exercises/_notebooks/{NAME}.ipynb" in page) is shown
+    assert (f"blob/colab/exercises/{NAME}.ipynb" in page) is shown
     notebook = nbformat.read(site.html / "exercises" / f"{NAME}.ipynb", as_version=4)
     assert "cut.transpose" not in "".join(cell.source for cell in notebook.cells)
     table = site.page("exercises")

@@ -33,6 +33,7 @@ def loaded_by(module):
         "attncourse.reference",
         "attncourse.measures",
         "attncourse.head_viewer",
+        "attncourse.explorers",
     ],
 )
 def test_numpy_part_loads_nothing_heavy(module):
@@ -45,7 +46,7 @@ def test_torch_part_loads_no_plots(module):
 
 
 def package_files():
-    """Return every file of the package: modules, and the style and script of the head viewer."""
+    """Return every file of the package: modules, and the styles and scripts of the interactive figures."""
     return [path for path in (ROOT / "attncourse").rglob("*.*") if path.suffix in {".py", ".css", ".js"}]
 
 

@@ -9,7 +9,17 @@ from tests.support.book import ROOT, Page, tree_of
 
 PACKAGE = ROOT / "attncourse"
 # Modules that no chapter builds: every chapter may use them.
-FREE = {"_checks", "tasks", "training", "head_viewer", "viz", "display", "exercises", "classroom"}
+FREE = {
+    "_checks",
+    "tasks",
+    "training",
+    "head_viewer",
+    "explorers",
+    "viz",
+    "display",
+    "exercises",
+    "classroom",
+}
 BUILT = re.compile(r"Built\s+in\s+chapter\s+(\d+)")
 
 
