@@ -1,5 +1,6 @@
-"""Keep the sidebar short: of the exercises, show only those beside the one that is being read.
+"""Keep the sidebar short, and give its headings a level.
 
+Of the exercises, only those of the chapter of the one that is being read are shown.
 All of them stand on the list of exercises, which has filters. In the sidebar of every page they would be a
 quarter of the HTML of an exercise, and a list in which nobody finds anything.
 """
@@ -15,6 +16,7 @@ ENTRY = re.compile(
     r'<li class="toctree-l2[^"]*"><a [^>]*?href="(?P<address>[^"]*)">.*?</a></li>\s*', re.DOTALL
 )
 EMPTY = re.compile(r"<ul[^>]*>\s*</ul>\s*")
+HEADING = 'role="heading"'
 FIRST = re.compile(r'(?=<li class="toctree-l2)')
 
 
@@ -59,7 +61,8 @@ def shorten(app, pagename, templatename, context, doctree):
 
     @wraps(whole)
     def toctree(**options):
-        return neighbours(whole(**options), pagename, lambda page: chapter_in(Path(app.env.doc2path(page))))
+        tree = whole(**options).replace(HEADING, f'{HEADING} aria-level="2"')
+        return neighbours(tree, pagename, lambda page: chapter_in(Path(app.env.doc2path(page))))
 
     context["toctree"] = toctree
 

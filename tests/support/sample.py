@@ -40,8 +40,11 @@ plt.show()
 One point is no curve (cf. Chapter 9, e.g. A. Graves et al. Says so).
 """
 CLAIM_LINE = "✓ 04-recall [S04 holds] · the model recalls: at least 0.95\n"
-# A PNG of one pixel: the rules look at its kind and size only.
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+# A PNG of one pixel with a palette, as stored: the rules look at its kind and size only.
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABAQMAAAAl21bKAAAAA1BMVEWA/4A401gIAAAACklEQVR42mNgAAAAAgAB5Sfe/AAA"
+    "AABJRU5ErkJggg=="
+)
 
 
 def sample(folder: Path, *changes: tuple[str, str], name: str = "04-sample.ipynb") -> Page:
