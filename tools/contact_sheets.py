@@ -29,6 +29,7 @@ GAP = 12
 # How much a page is scaled, so that its smallest text stays legible.
 SCALE = {1280: 0.66, 390: 0.8}
 MARK = (0, 90, 200)
+AROUND = 40
 ARTICLE_EDGES = """() => {
   const box = document.querySelector(".bd-article-container")?.getBoundingClientRect();
   return box && [Math.max(0, box.left - 24), Math.min(innerWidth, box.right + 24)];
@@ -74,7 +75,10 @@ def strips_of(
     edges = page.evaluate(ARTICLE_EDGES)
     devtools = context.new_cdp_session(page)
     for top in range(0, shown, step):
-        left, right = edges if top and edges else (0, view.width)
+        left, right = (0, view.width)
+        if top and edges:
+            # the browser lays a page out anew for such a picture, and may move the article a little
+            left, right = max(0, edges[0] - AROUND), min(view.width, edges[1] + AROUND)
         bottom = min(top + step, height)
         # The browser scales: its small text is crisper than that of a scaled picture.
         clip = {"x": left, "y": top, "width": right - left, "height": bottom - top, "scale": scale}
