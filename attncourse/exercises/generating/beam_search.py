@@ -215,7 +215,7 @@ EXERCISE = Exercise(
             "only the last token",
             "The model is asked with the last token alone. It is a function of the whole text so far.",
             _search(whole=False),
-            see=(9, "The loop"),
+            see=(9, "The loop: score, choose, append"),
         ),
         Mistake(
             "start token returned",

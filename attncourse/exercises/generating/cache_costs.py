@@ -142,7 +142,7 @@ EXERCISE = Exercise(
             "queries kept as well",
             "Three arrays are counted. Nobody asks with an old query again, so it is not kept.",
             {"bytes": lambda *sizes: _bytes(*sizes) * 3 / 2},
-            see=(9, "The cache"),
+            see=(9, "The cache: compute each key and value once"),
         ),
     ],
     see=(9, "What it costs, and what it leaves"),

@@ -174,7 +174,7 @@ def _build(version):
                 "positions start again",
                 "Positions are counted from the beginning of the chunk: the tokens held are forgotten.",
                 wrong(count="chunk"),
-                see=(9, "The cache"),
+                see=(9, "The cache: compute each key and value once"),
             ),
             Mistake(
                 "first position",

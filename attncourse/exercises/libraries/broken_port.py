@@ -174,6 +174,6 @@ EXERCISE = Exercise(
             see=(14, "A query that may attend nowhere"),
         ),
     ],
-    see=(14, "The same numbers"),
+    see=(14, "The same numbers, from eight ways to compute them"),
     variants={"without the helper": _port(), "values by hand": _values_by_hand},
 )

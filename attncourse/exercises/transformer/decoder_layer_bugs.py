@@ -115,7 +115,7 @@ EXERCISE = Exercise(
             "the path normalised",
             "What the last part adds to is normalised, so the residual path ends there.",
             _layer(last=_path_normalised),
-            see=(8, "Where the normalisation stands"),
+            see=(8, "Where the normalisation stands: on the path or beside it"),
         ),
         Mistake(
             "value and path are left",
@@ -144,13 +144,13 @@ EXERCISE = Exercise(
             "All three lines look alike now, and each of them adds to normalised vectors: nothing is left on "
             "the residual path.",
             _layer(last=_path_normalised, first=_path_normalised),
-            see=(8, "Where the normalisation stands"),
+            see=(8, "Where the normalisation stands: on the path or beside it"),
         ),
         Mistake(
             "a network without its norm",
             "The path is free, but the feed-forward network reads vectors that were not normalised.",
             _layer(last_reads_x=True),
-            see=(8, "Where the normalisation stands"),
+            see=(8, "Where the normalisation stands: on the path or beside it"),
         ),
         Mistake("never causal", "The future is not hidden in any mode.", _layer(causal=lambda layer: False)),
         Mistake(
@@ -178,14 +178,14 @@ EXERCISE = Exercise(
             "encoder has "
             "normalised its output at its own end.",
             _layer(norm_memory=True),
-            see=(8, "Where the normalisation stands"),
+            see=(8, "Where the normalisation stands: on the path or beside it"),
         ),
         Mistake(
             "the last path from nowhere",
             "The output of the feed-forward network is returned by itself; what came before is not in the "
             "sum.",
             _layer(last=lambda x, normed, output: output),
-            see=(8, "The residual path"),
+            see=(8, "The residual path: keep the token, add what the layer found"),
         ),
     ],
     see=(8, "Limits and common mistakes"),

@@ -143,7 +143,7 @@ EXERCISE = Exercise(
             "ε outside the root",
             "ε was added to the standard deviation; it stands under the root, beside the variance.",
             {"input": _epsilon_outside},
-            see=(8, "Layer normalisation"),
+            see=(8, "Layer normalisation: every token at one size"),
         ),
         Mistake(
             "not divided",
@@ -159,7 +159,7 @@ EXERCISE = Exercise(
             "unbiased variance",
             "The variance was divided by the number of features less one.",
             {"input": _input(correction=1)},
-            see=(8, "Layer normalisation"),
+            see=(8, "Layer normalisation: every token at one size"),
         ),
         Mistake(
             "a gradient for each token",
@@ -219,7 +219,7 @@ EXERCISE = Exercise(
             {"path": lambda ratio, n_sublayers: (1 + ratio**2) ** -n_sublayers},
         ),
     ],
-    see=(8, "Layer normalisation"),
+    see=(8, "Layer normalisation: every token at one size"),
     variants={
         "by the formula": {
             "input": _input(),

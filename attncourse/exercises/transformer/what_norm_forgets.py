@@ -185,7 +185,7 @@ EXERCISE = Exercise(
             {"smallest": lambda variance, epsilon, share: epsilon / variance * share**2 / (1 - share**2)},
         ),
     ],
-    see=(8, "Layer normalisation"),
+    see=(8, "Layer normalisation: every token at one size"),
     variants={
         "written out": {
             "prediction": "c",

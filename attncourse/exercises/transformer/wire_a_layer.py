@@ -72,16 +72,16 @@ def _build(version):
                 "the incoming vectors lost",
                 "The parts are as they should be, but the vectors that came in are not in the sum.",
                 _with_path(rule, -1),
-                see=(8, "The residual path"),
+                see=(8, "The residual path: keep the token, add what the layer found"),
             ),
             Mistake(
                 "the incoming vectors twice",
                 "The parts are as they should be, but the vectors that came in are in the sum twice.",
                 _with_path(rule, 1),
-                see=(8, "The residual path"),
+                see=(8, "The residual path: keep the token, add what the layer found"),
             ),
         ],
-        see=(8, "Where the normalisation stands"),
+        see=(8, "Where the normalisation stands: on the path or beside it"),
         variants={"written otherwise": written_otherwise},
     )
 
