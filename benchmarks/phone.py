@@ -9,6 +9,7 @@ quiet, because other programs' work counts as blocking time.
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -22,6 +23,7 @@ from playwright.sync_api import sync_playwright  # noqa: E402
 from site_browser import FLAGS, find_browser  # noqa: E402
 from site_server import html_pages, serve  # noqa: E402
 
+CHAPTER = r"\d\d-"  # and not 404.html
 CHROME_FLAGS = " ".join(["--headless=new", *(flag for flag in FLAGS if " " not in flag)])
 # name in the table → audit, factor
 COLUMNS = {
@@ -65,7 +67,10 @@ def main() -> None:
         parser.error(f"there is no site in {given.site}: run make book first")
     with sync_playwright() as playwright:
         browser = find_browser(playwright)
-    pages = given.pages or ["index.html", *(page for page in html_pages(given.site) if page[:2].isdigit())]
+    pages = given.pages or [
+        "index.html",
+        *(page for page in html_pages(given.site) if re.match(CHAPTER, page)),
+    ]
     if given.keep:
         given.keep.mkdir(parents=True, exist_ok=True)
     rows = {}
@@ -76,7 +81,7 @@ def main() -> None:
             runs = [measure(given.lighthouse, browser, address + page, keep) for _ in range(given.runs)]
             rows[page] = {column: statistics.median(run[column] for run in runs) for column in COLUMNS}
             print(line(page, rows[page]), flush=True)
-    chapters = [row for page, row in rows.items() if page[:2].isdigit()]
+    chapters = [row for page, row in rows.items() if re.match(CHAPTER, page)]
     if chapters:
         middle = {column: statistics.median(row[column] for row in chapters) for column in COLUMNS}
         print(line(f"median of {len(chapters)} chapters", middle))

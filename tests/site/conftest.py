@@ -71,7 +71,10 @@ def pytest_terminal_summary(terminalreporter) -> None:
     counts, weights = Counter(), {}
     for reports in terminalreporter.stats.values():
         for report in reports:
-            for key, value in getattr(report, "user_properties", []):
+            # the report on a test's end carries the same properties once more
+            if getattr(report, "when", None) != "call":
+                continue
+            for key, value in report.user_properties:
                 if key == COUNTED:
                     counts[value[0]] += value[1]
                 if key == WEIGHED:
