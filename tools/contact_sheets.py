@@ -19,7 +19,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import BrowserContext
-from site_browser import LOAD_PICTURES, VIEWS, View, new_context, open_browser
+from site_browser import LOAD_WHOLE, VIEWS, View, new_context, open_browser
 from site_server import html_pages, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def strips_of(
     step = int((SHEET[1] - LABEL) / scale)
     page = context.new_page()
     page.goto(address + page_name, wait_until="networkidle")
-    page.evaluate(LOAD_PICTURES)
+    page.evaluate(LOAD_WHOLE)
     height = page.evaluate("document.documentElement.scrollHeight")
     shown = min(height, cap) if cap else height
     # Below the first strip the columns beside the article are empty.

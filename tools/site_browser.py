@@ -21,8 +21,14 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # fmt: skip
 
 
-# Pictures far below load only when a reader comes near.
-LOAD_PICTURES = """async () => {
+# What is far below is laid out after the rest, and its pictures load only when a reader comes near.
+LOAD_WHOLE = """async () => {
+  const asked = document.querySelector('script[src*="course.js"]');
+  const late = () => asked && !document.querySelector("html.laid-out");
+  for (let n = 0; late(); n += 1) {
+    if (n === 500) throw new Error("course.js has not laid out the whole page within 10 seconds");
+    await new Promise((go) => { setTimeout(go, 20); });
+  }
   const wait = (img) => img.complete || new Promise((go) => { img.onload = img.onerror = go; });
   const pictures = [...document.images].filter((img) => img.checkVisibility());
   pictures.forEach((img) => { img.loading = "eager"; });

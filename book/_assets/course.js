@@ -73,25 +73,50 @@ document.addEventListener("DOMContentLoaded", () => {
     [".figure-scroll", "Figure, scrolls sideways"],
     [".bd-article div.highlight > pre", "Code or output, scrolls sideways"],
   ];
-  const mark = () => scrollers.forEach(([selector, name]) => all(selector, (e) => {
-    if (e.scrollWidth > e.clientWidth + 1) {
-      e.tabIndex = 0;
-      e.setAttribute("role", "group");
-      e.setAttribute("aria-label", name);
-    } else if (e.getAttribute("aria-label") === name) {
-      ["tabindex", "role", "aria-label"].forEach((a) => e.removeAttribute(a));
-    }
-  }));
+  const mark = () => {
+    const found = scrollers.flatMap(([selector, name]) => [...document.querySelectorAll(selector)]
+      .filter((e) => !e.checkVisibility || e.checkVisibility({ contentVisibilityAuto: true }))
+      .map((e) => [e, name, e.scrollWidth > e.clientWidth + 1]));
+    found.forEach(([e, name, scrolls]) => {
+      if (scrolls) {
+        e.tabIndex = 0;
+        e.setAttribute("role", "group");
+        e.setAttribute("aria-label", name);
+      } else if (e.getAttribute("aria-label") === name) {
+        ["tabindex", "role", "aria-label"].forEach((a) => e.removeAttribute(a));
+      }
+    });
+  };
   mark();
   addEventListener("resize", mark);
   if (document.fonts) document.fonts.ready.then(mark);  // KaTeX's fonts change the width of formulas
   addEventListener("toggle", mark, true);
 
+  // what is far below waits (course.css) until the browser has nothing else to do; then it comes part by part
+  const root = document.documentElement;
+  const parts = [...document.querySelectorAll(".bd-article section > :is(section, .cell)")];
+  const whole = () => root.classList.contains("laid-out");
+  const layOut = () => { root.classList.add("laid-out"); mark(); };
+  const later = window.requestIdleCallback ? (f) => requestIdleCallback(f, { timeout: 500 }) : (f) => setTimeout(f, 50);
+  const next = () => {
+    if (whole()) return;
+    if (!parts.length) { layOut(); return; }
+    parts.shift().classList.add("laid-out");
+    later(next);
+  };
+  // a place on the page that was asked for, or where a reader was before, can be found only on the whole page
+  const [visit] = performance.getEntriesByType("navigation");
+  if (location.hash || (visit && visit.type !== "navigate")) layOut();
+  else addEventListener("load", () => later(next));
+
   // a link to a claim or an exercise opens the folded part that holds it
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     const folded = target && target.closest("details:not([open])");
-    if (folded) { folded.open = true; target.scrollIntoView(); }
+    const moved = target && !whole();
+    if (moved) layOut();
+    if (folded) folded.open = true;
+    if (folded || moved) target.scrollIntoView();
   };
   reveal();
   addEventListener("hashchange", reveal);
@@ -99,7 +124,7 @@ document.addEventListener("DOMContentLoaded", () => {
   // paper is light and cannot unfold: what is folded opens for it, but for code that was left folded
   addEventListener("beforeprint", () => {
     const folds = [...document.querySelectorAll(".bd-article details:not([open], .hide)")];
-    const root = document.documentElement, theme = root.dataset.theme;
+    const theme = root.dataset.theme;
     folds.forEach((fold) => { fold.open = true; });
     root.dataset.theme = "light";
     addEventListener("afterprint", () => {

@@ -3,6 +3,8 @@
 - One style sheet in the place of a dozen, without the rules for which no page and no script has an element.
 - Scripts wait until the page is there; those of the search wait until somebody searches (course.js).
 - Pictures below the first load when a reader comes near, and keep their place until then.
+- The theme no longer asks one element after the other whether it scrolls, which lays the page out hundreds of
+  times; course.js asks them all at once.
 """
 
 import hashlib
@@ -24,6 +26,12 @@ NEEDLESS = re.compile(
 )
 # sphinx-exercise gives these to every exercise of a page; nothing leads to them
 SHARED_ID = re.compile(r' id="(?:exercise|solution)-content"')
+# the theme's loop over what may scroll; course.js does its work
+THEME = "_static/scripts/pydata-sphinx-theme.js"
+SLOW_LOOP = re.compile(
+    r"(\w)\.tabIndex=\1\.scrollWidth>\1\.clientWidth\|\|\1\.scrollHeight>\1\.clientHeight\?0:-1"
+)
+LEFT_OUT = "/* see slim_pages.py */"
 # these lines need a script that now waits; a module waits too, in order
 WAITING = re.compile(r"<script>(?=\s*DOCUMENTATION_OPTIONS\.)")
 IMAGE = re.compile(r"<img (?P<rest>[^>]*?)(?P<end>\s*/?>)")
@@ -162,6 +170,22 @@ def png_size(path: Path) -> tuple[int, int] | None:
         return struct.unpack(">II", file.read(24)[16:])
 
 
+def without_slow_loop(script: str) -> str:
+    """Return the theme's script without the loop that asks what scrolls.
+
+    Raises
+    ------
+    ValueError
+        If the loop is not where it was, as after an update of the theme.
+    """
+    text, count = SLOW_LOOP.subn(LEFT_OUT, script)
+    if count != 1 and LEFT_OUT not in script:
+        raise ValueError(
+            f"{THEME}: expected one loop over what scrolls, found {count}; see course.js, mark()"
+        )
+    return text
+
+
 def slim_site(app, error) -> None:
     """Change every page of a site that was built without an error."""
     if error or app.builder.name not in ("html", "dirhtml"):
@@ -181,6 +205,9 @@ def slim_site(app, error) -> None:
         lists = [[found["file"] for found in SHEET.finditer(text)] for text in new.values()]
         lists = [one for one in lists if one]
         sheets = [file for file in lists[0] if all(file in other for other in lists)] if lists else []
+    theme = root / THEME
+    if theme.is_file():
+        theme.write_text(without_slow_loop(theme.read_text(encoding="utf-8")), encoding="utf-8")
     scripts = [file.read_text(encoding="utf-8") for file in (root / "_static").rglob("*.js")]
     scripts += [script for text in pages.values() for script in INLINE.findall(text)]
     words = set(WORD.findall("\n".join(scripts)))

@@ -107,3 +107,18 @@ def test_rules_that_nothing_can_use_go(css, kept):
 def test_braces_without_a_partner_are_reported():
     with pytest.raises(ValueError, match="without a partner"):
         slim_pages.used_rules(".a { x: y", {"a"})
+
+
+def test_the_themes_slow_loop_goes_and_the_rest_stays(site):
+    (site / "_static" / "scripts").mkdir()
+    theme = site / slim_pages.THEME
+    loop = "e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1"
+    theme.write_text(f"all.forEach(e=>{{{loop}}}),go()")
+    for _ in range(2):  # the second build finds what the first one made
+        slim(site)
+        assert theme.read_text() == f"all.forEach(e=>{{{slim_pages.LEFT_OUT}}}),go()"
+
+
+def test_another_theme_is_reported():
+    with pytest.raises(ValueError, match="expected one loop over what scrolls, found 0"):
+        slim_pages.without_slow_loop("go()")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import axe_playwright_python
 from playwright.sync_api import BrowserContext, Page
-from site_browser import LOAD_PICTURES, View
+from site_browser import LOAD_WHOLE, View
 from site_server import html_pages
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
@@ -19,6 +19,8 @@ SETTLED = """async () => {
   await document.fonts.ready;
   await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
 }"""
+# course.js has let everything that is far below be laid out.
+LAID_OUT = "document.documentElement.classList.contains('laid-out')"
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important; }"
 REDIRECT = re.compile(r"""<meta[^>]+http-equiv=["']?refresh""", re.IGNORECASE)
 
@@ -117,7 +119,7 @@ def visit(
     page.on("response", lambda r: r.status >= 400 and seen.say([f"status {r.status}: {r.url[:150]}"]))
     try:
         page.goto(address + name, wait_until="load")
-        page.evaluate(LOAD_PICTURES)
+        page.evaluate(LOAD_WHOLE)
         page.evaluate(SETTLED)
         page.add_style_tag(content=STILL)
         yield seen
