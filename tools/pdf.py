@@ -39,6 +39,7 @@ PROGRAMS = {
 TEX_FILES = {
     "texgyrepagella-regular.otf": "fonts-texgyre",
     "texgyrepagella-math.otf": "fonts-texgyre-math",
+    "pzdr.tfm": "texlive-fonts-recommended",
     "newunicodechar.sty": "texlive-latex-extra",
     "fontspec.sty": "texlive-latex-recommended",
 }
