@@ -21,6 +21,7 @@ from IPython.display import Markdown
 from attncourse._checks import check_array, check_choice, check_count, check_floats, check_number
 
 VERDICTS = ("holds", "holds with conditions", "false")
+LINE = 98  # characters; longer lines run out of a cell's box
 LOWEST_RATE = 3000  # samples per second; browsers refuse to play fewer
 MOST_WAVE_BYTES = 40_000  # of one clip; written as text in a page they are a third more
 
@@ -78,7 +79,7 @@ def _with_short_docstrings(source: str) -> str:
 
 
 def show_error(exc_type: type[Exception], fn: Callable[[], object]) -> None:
-    """Call ``fn`` and print the error that it is expected to raise, as "ValueError: text".
+    """Call ``fn`` and print the error that it is expected to raise, as "ValueError: text", in lines of 98.
 
     Parameters
     ----------
@@ -101,7 +102,12 @@ def show_error(exc_type: type[Exception], fn: Callable[[], object]) -> None:
     try:
         fn()
     except exc_type as error:
-        print(f"{type(error).__name__}: {error}")
+        for line in f"{type(error).__name__}: {error}".splitlines():
+            print(
+                textwrap.fill(
+                    line, LINE, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+                )
+            )
     except Exception as error:
         raise AssertionError(
             f"expected {exc_type.__name__}, but {type(error).__name__} was raised: {error}"

@@ -116,6 +116,19 @@ def test_another_error_is_not_the_expected_one():
         show_error(ValueError, lambda: (_ for _ in ()).throw(TypeError("odd")))
 
 
+def test_a_long_error_is_wrapped_and_loses_no_word(capsys):
+    words = [f"word{n}" for n in range(60)]
+
+    def fail():
+        raise ValueError(" ".join(words))
+
+    show_error(ValueError, fail)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 98
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert " ".join(lines).split() == ["ValueError:", *words]
+
+
 def test_show_error_checks_its_arguments():
     with pytest.raises(TypeError, match="exc_type must be an exception class, got exc_type=3"):
         show_error(3, lambda: None)

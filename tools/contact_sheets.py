@@ -29,6 +29,7 @@ GAP = 12
 # How much a page is scaled, so that its smallest text stays legible.
 SCALE = {1280: 0.66, 390: 0.8}
 MARK = (0, 90, 200)
+TRIES = 4  # at a strip that comes out blank
 AROUND = 40
 ARTICLE_EDGES = """() => {
   const box = document.querySelector(".bd-article-container")?.getBoundingClientRect();
@@ -63,6 +64,11 @@ def strips_of(
         1 = as in ``SCALE``.
     cap : int
         How many CSS pixels of a page are shown at most; 0 = all.
+
+    Raises
+    ------
+    RuntimeError
+        If a strip stays blank.
     """
     scale = SCALE[view.width] * zoom
     step = int((SHEET[1] - LABEL) / scale)
@@ -82,8 +88,16 @@ def strips_of(
         bottom = min(top + step, height)
         # The browser scales: its small text is crisper than that of a scaled picture.
         clip = {"x": left, "y": top, "width": right - left, "height": bottom - top, "scale": scale}
-        answer = devtools.send("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-        picture = Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
+        for _ in range(TRIES):
+            answer = devtools.send("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+            picture = Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
+            if picture.getcolors(1) is None:
+                break
+            # now and then the browser draws nothing far below
+            page.evaluate("(top) => scrollTo(0, top)", top)
+            page.wait_for_timeout(300)
+        else:
+            raise RuntimeError(f"{page_name} {view.name}: nothing was drawn from {top} to {bottom} px")
         cut = " CUT" if bottom >= shown < height else ""
         yield Strip(f"{page_name} {view.name} {top} to {bottom} of {height} px{cut}", picture)
     page.close()

@@ -53,7 +53,7 @@ start("online-softmax", ({ data, live, say }) => {
           : `o / ℓ is ${three(mixed / total)}, the answer for the ${seen === 1 ? "one key" : `${seen} keys`} read so far.`));
   };
   live.append(
-    note("Bars: exponentials relative to m; filled in this step, hatched if read before"),
+    note("Bars: exponentials relative to m; filled in this step (orange line on top), hatched if read before"),
     make("div", { class: "av-pass", role: "list", "aria-label": "Keys: score, exponential, value" }, side, ...keys),
     make("p", { class: "av-steps" }, back, next, again, progress),
     make("div", { class: "av-account" }, ...lines.flat()),

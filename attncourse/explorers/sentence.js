@@ -12,9 +12,9 @@ start("sentence", ({ data, live, say }) => {
 
   // the plane of the values, with room for the names at its edges
   const place = (element, [x, y]) => {
-    const at = (number, n) => 15 + (70 * (number - ends[n][0])) / (ends[n][1] - ends[n][0]);
-    element.style.left = `${at(x, 0).toFixed(2)}%`;
-    element.style.top = `${(100 - at(y, 1)).toFixed(2)}%`;
+    const at = (number, n, from, room) => from + (room * (number - ends[n][0])) / (ends[n][1] - ends[n][0]);
+    element.style.left = `${at(x, 0, 15, 70).toFixed(2)}%`;
+    element.style.top = `${(100 - at(y, 1, 18, 67)).toFixed(2)}%`;  // a name hangs below its point
   };
   const dots = words.map((word, j) => {
     const dot = make("div", { class: "av-value" }, make("i", {}), plain(word));

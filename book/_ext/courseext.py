@@ -186,6 +186,35 @@ def claim_role(name, rawtext, text, lineno, inliner, options=None, content=None)
     return [nodes.superscript(rawtext, "", pending, classes=["claim-ref"])], []
 
 
+def keep_marks_with_their_words(app, doctree):
+    """Put a space that does not break before every ✓, so that none begins a line."""
+    for mark in doctree.findall(nodes.superscript):
+        where = mark.parent.index(mark)
+        before = mark.parent[where - 1] if where else None
+        if "claim-ref" in mark["classes"] and isinstance(before, nodes.Text) and before[-1:] in (" ", "\n"):
+            mark.parent.replace(before, nodes.Text(before.rstrip() + "\N{NO-BREAK SPACE}"))
+
+
+SHORT_FORMULA = 20  # characters of TeX; a longer one may need the break
+CLOSING = tuple(",.;:?!)")
+
+
+def keep_marks_with_their_formulas(app, doctree):
+    """Let no line begin with the comma or full stop that follows a short formula."""
+    for formula in list(doctree.findall(nodes.math)):
+        parent, where = formula.parent, formula.parent.index(formula)
+        after = parent[where + 1] if where + 1 < len(parent) else None
+        if (
+            isinstance(after, nodes.Text)
+            and after.startswith(CLOSING)
+            and len(formula.astext()) <= SHORT_FORMULA
+        ):
+            word = nodes.inline(classes=["math-word"])
+            parent.replace(after, nodes.Text(after[1:]))
+            parent.replace(formula, word)
+            word += [formula, nodes.Text(after[0])]
+
+
 def resolve_claim(app, env, node, contnode):
     """Settle one `{claim}` reference, or warn that no cell prints that claim."""
     if node["reftype"] != "claim":
@@ -278,6 +307,8 @@ def setup(app):
     app.connect("config-inited", withhold_sources)
     app.connect("source-read", make_exercise_page)
     app.connect("doctree-read", register_claims)
+    app.connect("doctree-read", keep_marks_with_their_words)
+    app.connect("doctree-read", keep_marks_with_their_formulas)
     app.connect("doctree-read", drop_solutions, priority=900)  # after the claims were registered
     app.connect("doctree-read", warn_of_missing_alt)
     app.connect("env-purge-doc", forget_claims)

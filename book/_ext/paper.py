@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from paper_latex import ClaimLine, FitTables, PaperTranslator, elements, set_up_latex
 from paper_svg import SvgToPdf
-from sphinx.addnodes import only, start_of_file
+from sphinx.addnodes import only, pending_xref, start_of_file
 from sphinx.builders.latex.nodes import thebibliography
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx_exercise.nodes import is_exercise_node
@@ -41,9 +41,9 @@ def has_class(node: nodes.Element, name: str) -> bool:
 
 
 def drop_folded_code(document: nodes.document) -> None:
-    """Leave out the code that the site folds away; outputs stay, and so do claims."""
+    """Leave out the code that the site folds away; outputs stay, and so do claims, and cells folded whole."""
     for cell in elements(document, nodes.container, nb_element="cell_code"):
-        if cell.get("hide_mode") in ("all", "input", "input+output"):
+        if cell.get("hide_mode") in ("input", "input+output"):
             for code in elements(cell, nodes.container, nb_element="cell_code_source"):
                 code.parent.remove(code)
 
@@ -91,6 +91,20 @@ def still_outputs(document: nodes.document, site: str) -> None:
             page = docname_of(bundle)
             plain = kinds["text/plain"].astext() if "text/plain" in kinds else ""
             bundle.replace_self(still(kinds["text/html"].astext(), plain, f"{site}{page}.html"))
+
+
+def open_cards(document: nodes.document) -> None:
+    """Write each card as a paragraph: its title, its text, and where it leads."""
+    for card in elements(document, nodes.container, design_component="card"):
+        line = nodes.paragraph()
+        for title in elements(card, nodes.Element, design_component="card-title"):
+            line += [nodes.strong("", title.astext().strip()), nodes.Text(": ")]
+            title.parent.remove(title)
+        for body in elements(card, nodes.container, design_component="card-body"):
+            line += [child for text in elements(body, nodes.paragraph) for child in text.children]
+        for link in elements(card, pending_xref):
+            line += [nodes.Text(" "), link]
+        card.replace_self(line)
 
 
 def docname_of(node: nodes.Node) -> str:
@@ -245,6 +259,8 @@ def edition(app) -> list[nodes.Node]:
     sentences = (
         "Code that only prepares or draws is left out here; the notebooks of the chapters hold it.",
         "Interactive figures stand here as a table or as text.",
+        "Where the text says open, fold, press, choose or move, or names the rocket, it speaks of the site.",
+        "Solutions of exercises within a chapter stand below them, those of the bank in an appendix.",
         "A small ✓ behind a sentence leads to the line that its cell printed when it was checked.",
     )
     section = nodes.section("", nodes.title("", "This edition"), ids=["paper-edition"], docname="paper")
@@ -268,6 +284,7 @@ class Arrange(SphinxPostTransform):
                 child.parent = page  # Sphinx leaves them with the document that each page was
         still_outputs(self.document, self.app.config.html_baseurl)
         drop_folded_code(self.document)
+        open_cards(self.document)
         keep_references(self.document)
         unfold_quizzes(self.document)
         unfold(self.document)

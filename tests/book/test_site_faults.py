@@ -109,7 +109,7 @@ def clean(tmp_path_factory):
         picture("plt.show()", ALT),
     ]
     page = (
-        "# A page\n\n## There\n\nFlat, near 1.5 (within 0.1) {claim}`01-flat`; {ref}`claim-01-flat`; "
+        "# A page\n\n## There\n\nFlat with $T = 1$, near 1.5 (within 0.1) {claim}`01-flat`; {ref}`claim-01-flat`; "
         "[a heading](01-a.ipynb#a-heading).\n\n"
         "$$ \\operatorname{softmax}(\\mathbf{q}^\\top \\mathbf{k}) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n\n"
         "In {numref}`fig-one` and {numref}`fig-two`:\n\n"
@@ -223,6 +223,14 @@ def test_claim_role_leads_to_the_output(clean, page, target, words):
     assert f'href="{target}"' in link
     assert f"checked by the cell that prints: {words}" in link
     assert "✓" in link
+
+
+def test_marks_and_commas_do_not_begin_a_line(clean):
+    page = clean.page("page")
+    assert '(within 0.1)\N{NO-BREAK SPACE}<sup class="claim-ref">' in page
+    assert re.search(
+        r'<span class="math-word"><span class="math[^>]*>.*?</span>,</span> near 1.5', page, re.DOTALL
+    )
 
 
 def test_claim_can_also_be_referred_to_by_ref(clean):

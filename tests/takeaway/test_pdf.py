@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from docutils import nodes
-from sphinx.addnodes import only, start_of_file
+from sphinx.addnodes import only, pending_xref, start_of_file
 from sphinx_exercise.nodes import exercise_node
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,6 +206,19 @@ def test_an_interactive_figure_gives_way_to_its_table():
     assert [entry.astext() for entry in shown[1].findall(nodes.entry)] == ["a", "1"]
 
 
+def test_a_card_becomes_a_paragraph_that_ends_with_its_link():
+    title = nodes.container("", nodes.Text("Read"), design_component="card-title")
+    body = nodes.container(
+        "", title, nodes.paragraph("", "Seventeen chapters."), design_component="card-body"
+    )
+    link = pending_xref("", nodes.inline("", "Chapter 1"), reftarget="01", refdomain="std", reftype="doc")
+    card = nodes.container("", body, nodes.inline("", "", link), design_component="card")
+    document = nodes.section("", card)
+    paper.open_cards(document)
+    assert document.astext() == "Read: Seventeen chapters. Chapter 1"
+    assert list(document.findall(pending_xref)) == [link]
+
+
 def test_references_of_a_docstring_stay_below_it():
     entry = nodes.citation("", nodes.label("", "1"), nodes.paragraph("", "Somebody, 2017"), ids=["r1"])
     document = nodes.document(None, None)
@@ -234,7 +247,9 @@ def test_folded_code_is_left_out_and_its_output_stays():
     section = nodes.section("", cell("input"), cell("all"), cell("output"), cell(None))
     paper.drop_folded_code(section)
     text = section.astext()
+    # a cell that is folded whole is an answer: paper unfolds it
     assert [mode for mode in ("input", "all", "output", "None") if f"code-{mode}" in text] == [
+        "all",
         "output",
         "None",
     ]
