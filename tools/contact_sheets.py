@@ -30,6 +30,7 @@ GAP = 12
 SCALE = {1280: 0.66, 390: 0.8}
 MARK = (0, 90, 200)
 TRIES = 4  # at a strip that comes out blank
+FOOT = 300  # CSS pixels; what is left of a page below its text may be blank
 AROUND = 40
 ARTICLE_EDGES = """() => {
   const box = document.querySelector(".bd-article-container")?.getBoundingClientRect();
@@ -91,7 +92,7 @@ def strips_of(
         for _ in range(TRIES):
             answer = devtools.send("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
             picture = Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
-            if picture.getcolors(1) is None:
+            if picture.getcolors(1) is None or bottom - top < FOOT:
                 break
             # now and then the browser draws nothing far below
             page.evaluate("(top) => scrollTo(0, top)", top)

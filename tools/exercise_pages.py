@@ -152,17 +152,17 @@ def page_text(exercise: ExerciseFile, repository: Mapping, *, solutions: bool = 
         blocks = [*map(python_block, answers), found[1].strip(), *map(python_block, after)]
         return folded("Solution", "\n\n".join(blocks), " exercise-solution")
 
-    parts = []
+    parts, answered = [], []  # what gives the answer away comes after the hints
     for index, cell in enumerate(exercise.cells):
         if cell.kind == "code":
             if cell.tag != "solution":
                 parts.append(_code(exercise, cell))
         elif cell.tag == "answer":
             if solutions:
-                parts.append(folded("A model answer", cell.source, " exercise-solution"))
+                answered.append(folded("A model answer", cell.source, " exercise-solution"))
         elif cell.tag == "rubric":
             if solutions:
-                parts.append(folded("Rubric for graders", cell.source, " exercise-solution"))
+                answered.append(folded("Rubric for graders", cell.source, " exercise-solution"))
         else:
             text = HINT.sub(lambda found: folded(f"Hint {found[1]}", found[2]), cell.source)
             text = SOLUTION.sub(solution, text)
@@ -171,7 +171,7 @@ def page_text(exercise: ExerciseFile, repository: Mapping, *, solutions: bool = 
                 about = facts(exercise, places_to_work(exercise.slug, repository, solutions=solutions))
                 text = f"({label_of(exercise.slug)})=\n{title}\n\n{about}\n{rest}"
             parts.append(text)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts + answered) + "\n"
 
 
 def label_of(slug: str) -> str:

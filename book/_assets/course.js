@@ -43,7 +43,7 @@ document.addEventListener("DOMContentLoaded", () => {
     box.classList.add("table-scroll");
     // a column of sentences gets room for several words on a line
     const heads = table.tHead && table.tHead.rows.length === 1 ? [...table.tHead.rows[0].cells] : [];
-    const SENTENCE = 60;  // characters
+    const SENTENCE = 40;  // characters
     heads.forEach((head, n) => {
       const cells = [...table.tBodies].flatMap((body) => [...body.rows]).map((row) => row.cells[n]).filter(Boolean);
       const prose = (cell) => cell.textContent.length - [...cell.querySelectorAll(".katex")].reduce((sum, e) => sum + e.textContent.length, 0);

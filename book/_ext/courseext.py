@@ -192,7 +192,7 @@ def keep_marks_with_their_words(app, doctree):
         where = mark.parent.index(mark)
         before = mark.parent[where - 1] if where else None
         if "claim-ref" in mark["classes"] and isinstance(before, nodes.Text) and before[-1:] in (" ", "\n"):
-            mark.parent.replace(before, nodes.Text(before.rstrip() + "\N{NO-BREAK SPACE}"))
+            mark.parent[where - 1] = nodes.Text(before.rstrip() + "\N{NO-BREAK SPACE}")
 
 
 SHORT_FORMULA = 20  # characters of TeX; a longer one may need the break
@@ -210,8 +210,8 @@ def keep_marks_with_their_formulas(app, doctree):
             and len(formula.astext()) <= SHORT_FORMULA
         ):
             word = nodes.inline(classes=["math-word"])
-            parent.replace(after, nodes.Text(after[1:]))
-            parent.replace(formula, word)
+            parent[where + 1] = nodes.Text(after[1:])  # by place: texts are equal if they say the same
+            parent[where] = word
             word += [formula, nodes.Text(after[0])]
 
 
@@ -228,6 +228,14 @@ def resolve_claim(app, env, node, contnode):
     page, text = all_claims(env)[target]
     title = f"checked by the cell that prints: {text}"
     return make_refnode(app.builder, node["refdoc"], page, f"claim-{target}", contnode, title)
+
+
+# --- reference of the package ---------------------------------------------------------------------
+
+
+def skip_aliases(app, what, name, obj, skip, options):
+    """Leave out the fields of named tuples: the parameters above them say what they are."""
+    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
 
 
 # --- exercises -------------------------------------------------------------------------------------
@@ -307,6 +315,7 @@ def setup(app):
     app.connect("config-inited", withhold_sources)
     app.connect("source-read", make_exercise_page)
     app.connect("doctree-read", register_claims)
+    app.connect("autodoc-skip-member", skip_aliases)
     app.connect("doctree-read", keep_marks_with_their_words)
     app.connect("doctree-read", keep_marks_with_their_formulas)
     app.connect("doctree-read", drop_solutions, priority=900)  # after the claims were registered

@@ -112,6 +112,7 @@ def clean(tmp_path_factory):
         "# A page\n\n## There\n\n"
         "Flat with $T = 1$, near 1.5 (within 0.1) {claim}`01-flat`; {ref}`claim-01-flat`; "
         "[a heading](01-a.ipynb#a-heading).\n\n"
+        "So says `a`. And so says $b$.\n\n"
         "$$ \\operatorname{softmax}(\\mathbf{q}^\\top \\mathbf{k}) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n\n"
         "In {numref}`fig-one` and {numref}`fig-two`:\n\n"
     )
