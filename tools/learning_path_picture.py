@@ -66,12 +66,12 @@ def picture(
         x = LABELS + CELL * row
         drawn.append(
             f'<rect x="{x + PAD}" y="{y - CELL / 2 + PAD:g}" width="{CELL - 2 * PAD}" '
-            f'height="{CELL - 2 * PAD}" rx="1.5" fill="none" stroke="currentColor" stroke-opacity="0.45"/>'
+            f'height="{CELL - 2 * PAD}" rx="1.5" fill="none" stroke="currentColor" stroke-opacity="0.7"/>'
         )
     for _, chapters in parts[:-1]:
         y = TOP + CELL * (numbers.index(chapters[-1]) + 1)
         drawn.append(
-            f'<line x1="4" x2="{width - 3}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity="0.35"/>'
+            f'<line x1="4" x2="{width - 3}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity="0.5"/>'
         )
     body = "\n".join(drawn)
     return (

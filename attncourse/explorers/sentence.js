@@ -30,7 +30,7 @@ start("sentence", ({ data, live, say }) => {
     mark(asks, query, "aria-checked");
     const middle = (j) => 100 * j + 50;
     lines.innerHTML = `<svg viewBox="0 0 ${100 * count} 70" preserveAspectRatio="none">${weights.map((weight, j) =>
-      `<path d="M${middle(query)} 2C${middle(query)} 40 ${middle(j)} 30 ${middle(j)} 68" stroke-width="${(1 + 13 * weight).toFixed(2)}" stroke-opacity="${(0.7 + 0.3 * weight).toFixed(2)}"/>`).join("")}</svg>`;
+      `<path d="M${middle(query)} 2C${middle(query)} 40 ${middle(j)} 30 ${middle(j)} 68" stroke-width="${(1 + 13 * weight).toFixed(2)}"/>`).join("")}</svg>`;
     weights.forEach((weight, j) => {
       const share = `${(100 * weight).toFixed(2)}%`;
       const [, number, bar] = keys[j].children;
