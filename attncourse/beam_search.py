@@ -89,7 +89,8 @@ def beam_search(
     Notes
     -----
     A prompt's search ends when no row can beat its best finished score any more. The bound is exact: a
-    log-probability L can only fall, so that nothing its row leads to scores above L / ``max_tokens`` to the power α.
+    log-probability L can only fall, so that nothing its row leads to scores above L divided by
+    ``max_tokens`` to the power α.
     With as many beams as there are continuations nothing is left out. With one beam and α = 0 the result is
     the greedy path. Built in chapter 9.
 
