@@ -10,11 +10,10 @@ under its page's name and its place on the page. ``index.txt`` says which pages 
 """
 
 import argparse
-import base64
 import fnmatch
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -31,7 +30,14 @@ SCALE = {1280: 0.66, 390: 0.8}
 MARK = (0, 90, 200)
 TRIES = 4  # at a strip that comes out blank
 FOOT = 300  # CSS pixels; what is left of a page below its text may be blank
-AROUND = 40
+OVERLAP = 90  # CSS pixels of a strip that come again: the bar at the top of the window hides them
+# Positions are read after two frames: the first lays out what came into the window.
+SCROLL = """async (top) => {
+  scrollTo({top, behavior: "instant"});
+  const frame = () => new Promise((go) => { requestAnimationFrame(go); });
+  await frame();
+  await frame();
+}"""
 ARTICLE_EDGES = """() => {
   const box = document.querySelector(".bd-article-container")?.getBoundingClientRect();
   return box && [Math.max(0, box.left - 24), Math.min(innerWidth, box.right + 24)];
@@ -44,6 +50,11 @@ class Strip:
 
     label: str
     picture: Image.Image
+
+
+def strip_height(view: View, zoom: float) -> int:
+    """Return how many CSS pixels of a page fill a sheet from top to bottom."""
+    return int((SHEET[1] - LABEL) / (SCALE[view.width] * zoom))
 
 
 def strips_of(
@@ -71,8 +82,7 @@ def strips_of(
     RuntimeError
         If a strip stays blank.
     """
-    scale = SCALE[view.width] * zoom
-    step = int((SHEET[1] - LABEL) / scale)
+    height_of_strip = strip_height(view, zoom)
     page = context.new_page()
     page.goto(address + page_name, wait_until="networkidle")
     page.evaluate(LOAD_WHOLE)
@@ -80,27 +90,26 @@ def strips_of(
     shown = min(height, cap) if cap else height
     # Below the first strip the columns beside the article are empty.
     edges = page.evaluate(ARTICLE_EDGES)
-    devtools = context.new_cdp_session(page)
-    for top in range(0, shown, step):
-        left, right = (0, view.width)
-        if top and edges:
-            # the browser lays a page out anew for such a picture, and may move the article a little
-            left, right = max(0, edges[0] - AROUND), min(view.width, edges[1] + AROUND)
-        bottom = min(top + step, height)
-        # The browser scales: its small text is crisper than that of a scaled picture.
-        clip = {"x": left, "y": top, "width": right - left, "height": bottom - top, "scale": scale}
+    top = 0
+    while top < shown:
+        page.evaluate(SCROLL, top)
+        # the end of a page stands at the bottom of the window
+        start = page.evaluate("scrollY")
+        left, right = edges if top and edges else (0, view.width)
         for _ in range(TRIES):
-            answer = devtools.send("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-            picture = Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
+            seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            scale = seen.width / view.width
+            bottom = min(start + height_of_strip, height)
+            box = (left, top - start, right, bottom - start)
+            picture = seen.crop(tuple(round(edge * scale) for edge in box))
             if picture.getcolors(1) is None or bottom - top < FOOT:
                 break
-            # now and then the browser draws nothing far below
-            page.evaluate("(top) => scrollTo(0, top)", top)
             page.wait_for_timeout(300)
         else:
             raise RuntimeError(f"{page_name} {view.name}: nothing was drawn from {top} to {bottom} px")
         cut = " CUT" if bottom >= shown < height else ""
         yield Strip(f"{page_name} {view.name} {top} to {bottom} of {height} px{cut}", picture)
+        top = bottom - (OVERLAP if bottom < height else 0)
     page.close()
 
 
@@ -159,7 +168,11 @@ def write(site: Path, out: Path, patterns: list[str], views: list[View], zoom: f
     index = []
     with serve(site) as address, open_browser() as browser:
         for view in views:
-            context = new_context(browser, view)
+            # A window as tall as a strip. The browser scales: crisper than scaling its picture.
+            tall = replace(view, height=strip_height(view, zoom))
+            context = new_context(
+                browser, tall, device_scale_factor=SCALE[view.width] * zoom, reduced_motion="reduce"
+            )
             strips = (strip for page in pages for strip in strips_of(context, address, page, view, zoom, cap))
             for number, (sheet, labels) in enumerate(sheets_of(strips), start=1):
                 name = f"{view.name}-{number:03}.png"
