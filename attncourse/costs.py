@@ -172,7 +172,7 @@ class LayerSizes:
 
     @property
     def d_kv(self) -> int:
-        """Return H_kv · d_head, the features of all key heads together."""
+        """Return ``n_kv_heads · d_head``, the features of all key heads together."""
         return self.n_kv_heads * self.d_head
 
 

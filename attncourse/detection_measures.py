@@ -14,7 +14,7 @@ def precision_area(is_right: np.ndarray, n_gold: int) -> float:
     .. math:: \mathrm{AP} = \sum_k (r_k - r_{k-1}) \max_{k' \ge k} p_{k'}, \qquad
         p_k = \frac{R_k}{k}, \quad r_k = \frac{R_k}{n_\text{gold}}
 
-    R_k of the first k answers are right.
+    Of the first k answers, :math:`R_k` are right.
 
     Parameters
     ----------

@@ -209,8 +209,8 @@ def induction_score(weights: np.ndarray, links: np.ndarray) -> np.ndarray:
 
     .. math:: s_h = \frac{1}{|T|} \sum_{t \in T} \sum_{g \in G_t} A^{(h)}_{t,g}
 
-    T are the tokens whose next one the text has shown, G_t the places that show it: those right behind
-    earlier appearances of token t.
+    :math:`T` are the tokens whose next one the text has shown, :math:`G_t` the places that show it: those
+    right behind earlier appearances of token t.
 
     Parameters
     ----------

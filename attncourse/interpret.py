@@ -326,7 +326,7 @@ def kendall_tau(weights: np.ndarray, effects: np.ndarray, lengths: np.ndarray) -
 
     References
     ----------
-    Kendall, "A new measure of rank correlation", Biometrika 30, 1938 (the -b form corrects for ties).
+    Kendall, "A new measure of rank correlation", Biometrika 30, 1938 (the tau-b form corrects for ties).
     """
     for name, array in (("weights", weights), ("effects", effects)):
         check_type(name, array, np.ndarray)

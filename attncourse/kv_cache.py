@@ -14,7 +14,7 @@ class KVCache:
 
     .. math:: \text{bytes} = 2 \cdot B \cdot H_{\text{kv}} \cdot n_{\max} \cdot d_{\text{head}} \cdot b
 
-    with B sequences, H_kv key-value heads, n_max tokens and b bytes a number.
+    with B sequences, :math:`H_{\text{kv}}` key-value heads, :math:`n_{\max}` tokens and b bytes a number.
 
     Parameters
     ----------

@@ -27,7 +27,8 @@ class LSTMLanguageModel(nn.Module):
     n_layers : int
         LSTM layers, one on top of the other.
     tied : bool
-        Whether the output matrix W_o is the embedding E; it needs ``d_hidden`` equal to ``d_embedding``.
+        Whether the output matrix :math:`W_o` is the embedding E; it needs ``d_hidden`` equal to
+        ``d_embedding``.
     dropout : float
         Share of features that are dropped in training: of the embeddings and of every layer's output.
 

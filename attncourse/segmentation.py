@@ -112,8 +112,8 @@ class NonLocalBlock(nn.Module):
     Notes
     -----
     Self-attention with one head and a residual path: the "non-local block" is chapter 7's layer over cells.
-    W^O starts at zero, and the block as the identity. There are no positions: what a cell finds does not
-    depend on where. Time O(n² · n_channels) for n cells. Built in chapter 12.
+    The output matrix starts at zero, and the block as the identity. There are no positions: what a cell finds
+    does not depend on where. Time O(n² · n_channels) for n cells. Built in chapter 12.
 
     References
     ----------

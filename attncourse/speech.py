@@ -215,7 +215,7 @@ class MonotonicDecoder(BahdanauDecoder):
 
     Notes
     -----
-    g starts at :math:`1 / \sqrt{\text{d\_hidden}}`. The first state, in the silence before the first letter,
+    g starts at :math:`1 / \sqrt{d_{\text{hidden}}}`. The first state, in the silence before the first letter,
     counts as the stop before the first step. Where a walk runs off the end, weights and context are zero, and
     stay so. A sound that makes a model stop still sounds where it stopped: a model that may stay has to
     learn, besides, to leave. Training takes O(n_source²) a step here, because no vanishing product is

@@ -25,7 +25,7 @@ def edit_distance(written: Sequence[object], target: Sequence[object]) -> int:
     Returns
     -------
     int
-        The fewest changes, :math:`D_{|u||v|}`; 0 for equal texts.
+        The fewest changes, :math:`D_{|u|,|v|}`; 0 for equal texts.
 
     Notes
     -----

@@ -247,10 +247,10 @@ def bleu(written: Sequence[str], references: Sequence[str]) -> BLEUScore:
 
     Notes
     -----
-    Here p_n is the share of written n-grams that the reference holds too, each counted at most as often as
-    there (clipping); c and r are the tokens of all written texts and of all references. Counts are summed
-    over the corpus: no mean of scores of sentences. A p_n without any match gets sacrebleu's exponential
-    smoothing; without any written run of four tokens the score is 0. Built in chapter 9.
+    Here :math:`p_n` is the share of written n-grams that the reference holds too, each counted at most as
+    often as there (clipping); c and r are the tokens of all written texts and of all references. Counts are
+    summed over the corpus: no mean of scores of sentences. A :math:`p_n` without any match gets sacrebleu's
+    exponential smoothing; without any written run of four tokens the score is 0. Built in chapter 9.
 
     References
     ----------

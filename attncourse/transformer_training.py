@@ -70,7 +70,7 @@ def inverse_sqrt_rate(step: int, *, d_model: int, warmup_steps: int) -> float:
     d_model : int
         Features of a token's vector.
     warmup_steps : int
-        Steps w of warm-up; the peak (d_model · w)^(-1/2) is at step w.
+        Steps w of warm-up; the peak :math:`(d_{\text{model}}\, w)^{-1/2}` is at step w.
 
     Returns
     -------

@@ -66,7 +66,7 @@ def _rows(kind: str, cases: Sequence[Case]) -> Iterator[tuple[str, str, str]]:
     """Yield one row for each outcome that the cases of a kind have."""
     for outcome in dict.fromkeys(case.outcome for case in cases):
         titles = dict.fromkeys(WHERE.sub("", case.title) for case in cases if case.outcome == outcome)
-        yield _cell(kind), _cell("; ".join(titles)), _cell(outcome)
+        yield _cell(kind), _cell(". ".join(titles)), _cell(outcome)
 
 
 def kinds() -> dict[str, tuple[str, ...]]:
@@ -79,7 +79,7 @@ def kinds() -> dict[str, tuple[str, ...]]:
 
 def hostile_table() -> str:
     """Return the table that says what becomes of which notebook."""
-    rows = [("a notebook that …", "tried as", "what happens"), ("---", "---", "---")]
+    rows = [("what it does", "tried as", "what happens"), ("---", "---", "---")]
     for kind, names in kinds().items():
         rows += _rows(kind, named(*names)) if names else [(_cell(kind), *ARCHIVE)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -92,7 +92,7 @@ def limits_table() -> str:
         ("limit on", "the notebook in its kernel", "the answer again, outside"),
         ("---", "---", "---"),
         ("time of one cell, or of all calls", f"{one_notebook.CELL_SECONDS} s", f"{rerun.CALLS_SECONDS:g} s"),
-        ("processor time of all calls", "", f"{rerun.CALLS_CPU_SECONDS:g} s"),
+        ("processor time of all calls", "–", f"{rerun.CALLS_CPU_SECONDS:g} s"),
         ("time in all", f"{kernel.seconds:g} s", f"{outside.seconds:g} s and the calls"),
         ("processor time of a process", f"{kernel.cpu_seconds} s", f"{outside.cpu_seconds} s"),
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-LABELS, CELL, TOP, BOTTOM, TEXT = 156, 13, 20, 6, 11.5  # about as wide as a phone's column; fonts differ
+LABELS, CELL, TOP, BOTTOM, TEXT = 156, 13, 28, 6, 11.5  # about as wide as a phone's column; fonts differ
 PAD = 2
 
 
@@ -51,7 +51,8 @@ def picture(
     drawn = []
     for column, number in enumerate(numbers):
         x = LABELS + middle(column)
-        drawn.append(f'<text x="{x:g}" y="{TOP - 6}" text-anchor="middle" font-size="9">{number}</text>')
+        y = TOP - 6 - 9 * (number > 9 and number % 2)  # neighbours of two digits would read as one number
+        drawn.append(f'<text x="{x:g}" y="{y}" text-anchor="middle" font-size="9">{number}</text>')
     for row, number in enumerate(numbers):
         y = TOP + middle(row)
         label = escape(f"{number}  {names[number]}")

@@ -1,5 +1,5 @@
 """For instructors: assign exercises, grade them in a sandbox, write feedback, export grades.
 
-The command line is ``attncourse`` (`attncourse.classroom.cli`); the book explains it in "For instructors".
+The command line is ``attncourse`` (``attncourse.classroom.cli``); the book explains it in "For instructors".
 Nothing here is imported by a chapter.
 """

@@ -26,7 +26,7 @@ class PropertyResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What `check` found.
+    """What ``check`` found.
 
     Attributes
     ----------

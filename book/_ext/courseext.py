@@ -186,35 +186,6 @@ def claim_role(name, rawtext, text, lineno, inliner, options=None, content=None)
     return [nodes.superscript(rawtext, "", pending, classes=["claim-ref"])], []
 
 
-def keep_marks_with_their_words(app, doctree):
-    """Put a space that does not break before every ✓, so that none begins a line."""
-    for mark in doctree.findall(nodes.superscript):
-        where = mark.parent.index(mark)
-        before = mark.parent[where - 1] if where else None
-        if "claim-ref" in mark["classes"] and isinstance(before, nodes.Text) and before[-1:] in (" ", "\n"):
-            mark.parent[where - 1] = nodes.Text(before.rstrip() + "\N{NO-BREAK SPACE}")
-
-
-SHORT_FORMULA = 20  # characters of TeX; a longer one may need the break
-CLOSING = tuple(",.;:?!)")
-
-
-def keep_marks_with_their_formulas(app, doctree):
-    """Let no line begin with the comma or full stop that follows a short formula."""
-    for formula in list(doctree.findall(nodes.math)):
-        parent, where = formula.parent, formula.parent.index(formula)
-        after = parent[where + 1] if where + 1 < len(parent) else None
-        if (
-            isinstance(after, nodes.Text)
-            and after.startswith(CLOSING)
-            and len(formula.astext()) <= SHORT_FORMULA
-        ):
-            word = nodes.inline(classes=["math-word"])
-            parent[where + 1] = nodes.Text(after[1:])  # by place: texts are equal if they say the same
-            parent[where] = word
-            word += [formula, nodes.Text(after[0])]
-
-
 def resolve_claim(app, env, node, contnode):
     """Settle one `{claim}` reference, or warn that no cell prints that claim."""
     if node["reftype"] != "claim":
@@ -236,6 +207,11 @@ def resolve_claim(app, env, node, contnode):
 def skip_aliases(app, what, name, obj, skip, options):
     """Leave out the fields of named tuples: the parameters above them say what they are."""
     return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
+
+
+def drop_empty_signature(app, what, name, obj, options, signature, return_annotation):
+    """Show a class that takes no arguments as such; Python itself reports that it takes any."""
+    return ("()", return_annotation) if signature == "(*args, **kwargs)" else None
 
 
 # --- exercises -------------------------------------------------------------------------------------
@@ -316,8 +292,7 @@ def setup(app):
     app.connect("source-read", make_exercise_page)
     app.connect("doctree-read", register_claims)
     app.connect("autodoc-skip-member", skip_aliases)
-    app.connect("doctree-read", keep_marks_with_their_words)
-    app.connect("doctree-read", keep_marks_with_their_formulas)
+    app.connect("autodoc-process-signature", drop_empty_signature)
     app.connect("doctree-read", drop_solutions, priority=900)  # after the claims were registered
     app.connect("doctree-read", warn_of_missing_alt)
     app.connect("env-purge-doc", forget_claims)

@@ -43,6 +43,15 @@ def test_html_gets_the_figure_and_no_stand_in(tmp_path, monkeypatch):
     assert said == ""
 
 
+def test_html_does_not_even_read_the_stand_in(tmp_path, monkeypatch):
+    # its figure would take a number that no reader sees
+    _, said = built(tmp_path, monkeypatch, ".. explorer:: sentence\n\n   :nowhere:`x`", "html")
+    assert said == ""
+    (tmp_path / "2").mkdir()
+    _, said = built(tmp_path / "2", monkeypatch, ".. explorer:: sentence\n\n   :nowhere:`x`", "text")
+    assert "nowhere" in said
+
+
 @pytest.mark.parametrize(
     ("content", "expected"), [("\n\n   In print.", "In print."), ("", "small       0.08")]
 )

@@ -113,6 +113,7 @@ def clean(tmp_path_factory):
         "Flat with $T = 1$, near 1.5 (within 0.1) {claim}`01-flat`; {ref}`claim-01-flat`; "
         "[a heading](01-a.ipynb#a-heading).\n\n"
         "So says `a`. And so says $b$.\n\n"
+        "All 97 % in `--seed 3`, not `attncourse.multihead_attention` or `3 %`.\n\n"
         "$$ \\operatorname{softmax}(\\mathbf{q}^\\top \\mathbf{k}) \\in \\R $$ (eq-a)\n\nSee {eq}`eq-a`.\n\n"
         "In {numref}`fig-one` and {numref}`fig-two`:\n\n"
     )
@@ -233,6 +234,15 @@ def test_marks_and_commas_do_not_begin_a_line(clean):
     assert re.search(
         r'<span class="math-word"><span class="math[^>]*>.*?</span>,</span> near 1.5', page, re.DOTALL
     )
+
+
+def test_numbers_keep_their_percent_sign_and_short_words_of_code_stay_whole(clean):
+    page = clean.page("page")
+    assert "All 97\N{NO-BREAK SPACE}% in" in page
+    found = re.findall(r'<code class="([^"]*)">(.*?)</code>', page)
+    whole = {re.sub("<[^>]*>", "", text) for kind, text in found if "short-words" in kind.split()}
+    other = {re.sub("<[^>]*>", "", text) for kind, text in found if "short-words" not in kind.split()}
+    assert (whole, other) == ({"a", "--seed 3", "3 %"}, {"attncourse.multihead_attention"})
 
 
 def test_claim_can_also_be_referred_to_by_ref(clean):
