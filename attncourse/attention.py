@@ -18,6 +18,7 @@ from attncourse._checks import (
     check_same_axis,
     check_same_dtype,
     check_type,
+    dtype_name,
 )
 
 
@@ -66,6 +67,52 @@ def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Te
     empty = ~mask.any(dim=-1, keepdim=True)
     weights = torch.softmax(allowed.masked_fill(empty, 0.0), dim=-1, dtype=precise)
     return weights.masked_fill(empty, 0.0).to(scores.dtype)
+
+
+def masked_softmax_(scores: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Give the weights of ``masked_softmax``, for a layer that made the scores and needs them no more.
+
+    Parameters
+    ----------
+    scores : Tensor of float, shape (..., n_queries, n_keys)
+        Scores in nats. With a mask they are **overwritten**; gradients flow to what they were made from.
+    mask : Tensor of bool, broadcastable to ``scores``, optional
+        True where a query may attend. None allows every key. Not modified.
+
+    Returns
+    -------
+    Tensor, shape (..., n_queries, n_keys), dtype of ``scores``
+        Weights. Each row sums to 1, or to 0 where the mask allows no key; gradients are finite there.
+
+    Raises
+    ------
+    TypeError
+        If ``scores`` are no floating-point tensor or ``mask`` is not boolean.
+    ValueError
+        If ``mask`` does not broadcast to ``scores``.
+
+    Notes
+    -----
+    It does not look for NaN, and does not copy the scores: at 2,048 tokens, the two take more time than all
+    the rest of a causal layer. The name follows torch, where functions that work in place end in ``_``.
+    Time and memory O(n_queries · n_keys). Built in chapter 7.
+    """
+    check_type("scores", scores, torch.Tensor)
+    if not scores.is_floating_point():
+        raise TypeError(f"scores must be floating point, got scores.dtype={dtype_name(scores)}")
+    if mask is None:
+        return _masked_softmax(scores, None)
+    check_type("mask", mask, torch.Tensor)
+    check_mask(mask, scores.shape)
+    empty = ~mask.any(dim=-1, keepdim=True)
+    any_empty = bool(empty.any())
+    # A hidden score gets weight 0, and so gradient 0: writing over it needs no backward pass of its own.
+    with torch.no_grad():
+        scores.masked_fill_(~mask, -math.inf)
+        if any_empty:
+            scores.masked_fill_(empty, 0.0)  # as in masked_softmax: uniform first, then zero
+    weights = _masked_softmax(scores, None)
+    return weights.masked_fill(empty, 0.0) if any_empty else weights
 
 
 def attend(

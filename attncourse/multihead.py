@@ -22,7 +22,7 @@ from attncourse._checks import (
     check_same_axis,
     check_type,
 )
-from attncourse.attention import masked_softmax
+from attncourse.attention import masked_softmax_
 from attncourse.masks import causal_mask
 from attncourse.positions import ROTARY_LAYOUTS, rotate
 from attncourse.scores import ScaledDotScore
@@ -325,7 +325,7 @@ class MultiHeadAttention(nn.Module):
             scores = scores + score_bias.to(scores.dtype)
         if is_causal:
             mask = _and_causal(mask, query, key)
-        weights = F.dropout(masked_softmax(scores, mask), self.dropout, self.training)
+        weights = F.dropout(masked_softmax_(scores, mask), self.dropout, self.training)
         return weights @ value, weights
 
     def _attend_fused(

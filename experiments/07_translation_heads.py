@@ -181,7 +181,7 @@ def words_by_maps(model, batch, n_heads):
         def changed(scores, mask):
             return change(scores, mask).expand(scores.shape)
 
-        with patch("attncourse.multihead.masked_softmax", changed), torch.no_grad():
+        with patch("attncourse.multihead.masked_softmax_", changed), torch.no_grad():
             logits, _ = model(source, lengths, target, return_weights=True)
         return (logits.argmax(dim=-1) == target)[real].double().mean().item()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from attncourse import reference
-from attncourse.attention import attend, masked_softmax, scaled_dot_product_attention
+from attncourse.attention import attend, masked_softmax, masked_softmax_, scaled_dot_product_attention
 from attncourse.masks import causal_mask
 from tests.support.strategies import attention_cases
 from tests.support.tolerances import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -263,6 +263,89 @@ def test_bad_input(change, error, text):
     arguments = {"query": torch.ones(5, 7), "key": torch.ones(11, 7), "value": torch.ones(11, 3)} | change
     with pytest.raises(error, match=text):
         scaled_dot_product_attention(**arguments)
+
+
+def scores_of(query, key):
+    return query @ key.transpose(-2, -1)
+
+
+@pytest.mark.parity
+@given(attention_cases(), st.booleans())
+def test_writing_over_the_scores_gives_the_same_weights_and_gradients(case, with_mask):
+    query, key, _, mask = as_torch(case)
+    mask = mask if with_mask else None
+    inputs = [query.requires_grad_(), key.requires_grad_()]
+    weights = masked_softmax(scores_of(*inputs), mask)
+    again = masked_softmax_(scores_of(*inputs), mask)
+    torch.testing.assert_close(again, weights, rtol=0, atol=0)
+    upstream = torch.rand(weights.shape, generator=torch.Generator().manual_seed(0), dtype=weights.dtype)
+    for ours, other in zip(
+        torch.autograd.grad(again, inputs, upstream),
+        torch.autograd.grad(weights, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, other, **FLOAT64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_writing_over_half_precision_scores_rounds_once_too(dtype):
+    query, key, _ = arrays(dtype)
+    mask = mask_with_empty_row()
+    expected = masked_softmax(scores_of(query, key), mask)
+    assert torch.equal(masked_softmax_(scores_of(query, key), mask), expected)
+
+
+@pytest.mark.gradients
+def test_gradcheck_of_writing_over_the_scores():
+    query, key, _ = arrays(requires_grad=True)
+    mask = mask_with_empty_row()
+
+    def weights(query, key):
+        return masked_softmax_(scores_of(query, key), mask)
+
+    assert torch.autograd.gradcheck(weights, [query, key])
+    small = [one[:1, :1, :2].detach().requires_grad_() for one in (query, key)]
+    mask = torch.tensor([[True, False], [False, False]])
+    assert torch.autograd.gradgradcheck(weights, small)
+
+
+def test_hidden_scores_that_overflowed_change_nothing_when_written_over():
+    scores = torch.tensor([[1.0, math.inf, 2.0], [math.inf, 0.0, 0.0]])
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    weights = masked_softmax_(scores, mask)
+    expected = masked_softmax(torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]]), mask)
+    assert torch.equal(weights, expected)
+
+
+def test_only_the_scores_are_written_over():
+    query, key, _ = arrays()
+    mask = mask_with_empty_row()
+    before = [query.clone(), key.clone(), mask.clone()]
+    scores = scores_of(query, key)
+    masked_softmax_(scores, mask)
+    assert all(torch.equal(now, was) for now, was in zip((query, key, mask), before, strict=True))
+    assert not torch.equal(scores, scores_of(query, key))
+    untouched = scores_of(query, key)
+    masked_softmax_(untouched)
+    assert torch.equal(untouched, scores_of(query, key))
+
+
+@pytest.mark.parametrize(
+    ("scores", "mask", "error", "text"),
+    [
+        ([[1.0]], None, TypeError, "scores must be of type Tensor, got scores of type list"),
+        (torch.ones(2, 3).long(), None, TypeError, "scores must be floating point, got scores.dtype=int64"),
+        (torch.ones(2, 3), torch.ones(2, 3), TypeError, "mask must be boolean"),
+        (torch.ones(2, 3), [[True]], TypeError, "mask must be of type Tensor, got mask of type list"),
+        (torch.ones(2, 3), torch.ones(3, 2).bool(), ValueError, r"mask must broadcast .*=\(2, 3\)"),
+        (torch.ones(2, 3), torch.ones(4, 2, 3).bool(), ValueError, r"mask must broadcast .*=\(2, 3\)"),
+    ],
+)
+def test_writing_over_the_scores_refuses_bad_input_and_writes_nothing(scores, mask, error, text):
+    before = scores.clone() if isinstance(scores, torch.Tensor) else None
+    with pytest.raises(error, match=text):
+        masked_softmax_(scores, mask)
+    assert before is None or torch.equal(scores, before)
 
 
 def test_attend_and_masked_softmax_refuse_bad_input():

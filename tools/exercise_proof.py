@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from attncourse.classroom.bank import (
     HINT,
@@ -29,6 +30,7 @@ from attncourse.classroom.bank import (
 from attncourse.exercises import Result, check
 from attncourse.exercises._catalogue import exercise as checker_of
 from attncourse.exercises._exercise import Exercise
+from attncourse.exercises._run import can_fork
 
 MAX_SECONDS = 2.0
 MIN_MISTAKES = 3
@@ -96,14 +98,20 @@ def file_problems(exercise: ExerciseFile) -> Iterator[str]:
 
 
 def _checked(exercise: ExerciseFile, answer: Any, draw: int) -> tuple[Result, str, float]:
-    """Check an answer; a slow one once more, because a busy machine can only add time."""
+    """Check an answer; a slow one once more, because a busy machine can only add time.
+
+    Version 0 with its first inputs is checked as for readers on Linux, where each check forks; the others in
+    this process, as on other systems: the comparison is the same, and a fork takes longer than it.
+    """
+    forks = can_fork if exercise.seed == draw == 0 else lambda: False
     seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        result, printed = quietly(check, exercise.id, answer, seed=exercise.seed, draw=draw)
-        seconds.append(time.perf_counter() - start)
-        if seconds[-1] <= MAX_SECONDS:
-            break
+    with patch("attncourse.exercises._run.can_fork", forks):
+        for _ in range(2):
+            start = time.perf_counter()
+            result, printed = quietly(check, exercise.id, answer, seed=exercise.seed, draw=draw)
+            seconds.append(time.perf_counter() - start)
+            if seconds[-1] <= MAX_SECONDS:
+                break
     return result, printed, min(seconds)
 
 

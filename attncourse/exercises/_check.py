@@ -1,7 +1,8 @@
 """The check that a reader calls: run the answer, compare, name the mistake, count the points."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +26,8 @@ class Questions:
     task: Exercise
     properties: tuple[Property, ...]
     draw: int
+    # What reference and mistakes give, by the answer's identity: it stays the same, however often one tries.
+    given: dict[int, tuple[Outcome, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def cases(self) -> list[dict[str, Any]]:
@@ -33,9 +36,15 @@ class Questions:
 
 
 def questions(exercise_id: str, seed: int, draw: int) -> Questions:
-    """Return one version of an exercise with inputs drawn for it."""
+    """Return one version of an exercise with inputs drawn for it; the last few are kept."""
     check_count("draw", draw, at_least=0)
-    task = exercise(exercise_id, seed)
+    exercise(exercise_id, seed)  # says what is wrong with them
+    return _drawn(exercise, exercise_id, seed, draw)
+
+
+@lru_cache(maxsize=8)
+def _drawn(find: Callable[..., Exercise], exercise_id: str, seed: int, draw: int) -> Questions:
+    task = find(exercise_id, seed)
     with one_thread():
         properties = tuple(task.properties(np.random.default_rng(draw)))
     return Questions(exercise_id, task, properties, draw)
@@ -61,7 +70,10 @@ def _read(asked: Questions, run: Run) -> Run:
 
 def _trusted(asked: Questions, answer: Any) -> tuple[Outcome, ...]:
     """Return what an answer of ours gives."""
-    return _read(asked, run_trusted(asked.task.run, answer, asked.cases, asked.draw)).outcomes
+    if id(answer) not in asked.given:
+        run = run_trusted(asked.task.run, answer, asked.cases, asked.draw)
+        asked.given[id(answer)] = _read(asked, run).outcomes
+    return asked.given[id(answer)]
 
 
 def _problem(outcome: Outcome, wanted: Any, task: Exercise, one_of_several: bool) -> str | None:

@@ -1,9 +1,9 @@
 """Where lines may break: not before a mark, a percent sign or a comma, nor inside a short word of code."""
 
+import html
 import re
 
 from docutils import nodes
-from markupsafe import Markup, escape
 
 SHORT_FORMULA = 20  # letters and signs; a longer one may need the break
 SHORT_WORD = 20  # letters of a word of code that need not break
@@ -58,9 +58,17 @@ def mark_code_of_short_words(app, doctree):
             code["classes"].append("short-words")
 
 
+class Html(str):
+    """A text that a template must not escape again."""
+
+    def __html__(self):
+        """Return the text itself: how templates ask."""
+        return self
+
+
 def breaking(entries):
     """Return entries of the index whose names may break at their dots and underscores."""
-    return [(Markup(NAME_PARTS.sub(r"\g<0><wbr>", str(escape(name)))), *rest) for name, *rest in entries]
+    return [(Html(NAME_PARTS.sub(r"\g<0><wbr>", html.escape(name))), *rest) for name, *rest in entries]
 
 
 def let_index_names_break(app, pagename, templatename, context, doctree):

@@ -29,6 +29,7 @@ def test_names_in_the_index_break_at_their_dots_and_underscores(line_breaks):
     context = {"genindexentries": entries}
     line_breaks.let_index_names_break(None, "genindex", "genindex.html", context, None)
     below = [("_<wbr>x. y", links)]
+    assert line_breaks.breaking([("a", links)])[0][0].__html__() == "a"
     assert context["genindexentries"] == [("A", [("a.<wbr>b_<wbr>c &lt;d&gt;", (links, below, key))])]
     line_breaks.let_index_names_break(None, "page", "page.html", untouched := {}, None)
     assert untouched == {}

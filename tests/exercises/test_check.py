@@ -365,6 +365,33 @@ def test_parts_are_named_one_by_one(monkeypatch, capsys):
     assert "3" not in re.findall(r'part "a": (.*)', printed)[0]
 
 
+def test_what_is_ours_runs_once_however_often_a_reader_tries(monkeypatch, capsys):
+    runs = []
+    reference, mistaken = (lambda x: x + 1), (lambda x: x + 2)
+    task = Exercise(
+        reference=reference,
+        properties=lambda rng: [Property("a row", [{"x": normal(rng, 5)}])],
+        mistakes=[Mistake("two", "You added two of them.", mistaken)],
+        see=(1, "x"),
+        run=lambda answer, inputs: answer(inputs["x"]),
+    )
+    made(monkeypatch, task)
+    ours = engine.run_trusted
+
+    def counted(run, answer, cases, seed):
+        runs.append((answer, seed))
+        return ours(run, answer, cases, seed)
+
+    monkeypatch.setattr(engine, "run_trusted", counted)
+    for _ in range(3):
+        assert check("x", lambda x: x + 2).mistakes == ("two",)
+        assert check("x", lambda x: x - 2).mistakes == ()
+        assert check("x", lambda x: x + 1).passed
+    assert runs == [(reference, 0), (mistaken, 0)]
+    check("x", lambda x: x + 2, draw=1)
+    assert runs[2:] == [(reference, 1), (mistaken, 1)]
+
+
 def test_an_accepted_answer_with_other_outputs_passes(monkeypatch, capsys):
     made(
         monkeypatch,

@@ -30,6 +30,7 @@ from attncourse.classroom.bank import (
     site,
     student_notebook,
 )
+from attncourse.exercises._check import _drawn
 
 pytestmark = pytest.mark.exercises
 FILES = exercise_paths()
@@ -269,6 +270,15 @@ def test_a_fault_in_a_file_is_found(tmp_path, old, new, problem):
     assert any(problem in one for one in found), found
 
 
+@pytest.fixture
+def nothing_kept():
+    """Forget the exercises that checks keep, before and after one is changed."""
+    _drawn.cache_clear()
+    yield
+    _drawn.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_kept")
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -286,6 +296,7 @@ def test_a_fault_in_a_checker_is_found(monkeypatch, change, problem):
     assert any(problem in one for one in all_problems(SPLIT))
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_a_mistake_that_passes_or_has_anothers_name_is_found(monkeypatch):
     from dataclasses import replace
 
