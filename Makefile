@@ -30,7 +30,7 @@ export COURSE_SOLUTIONS := $(SOLUTIONS)
 
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: help setup book serve pdf offline slides test test-instructor test-site test-tensorflow test-binder test-libraries notebooks exercises student-notebooks colab mutants experiments budget contact lint clean
+.PHONY: help setup book serve pdf offline slides test test-instructor test-experiments test-site test-tensorflow test-binder test-libraries notebooks exercises student-notebooks colab mutants experiments bench budget contact lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -54,6 +54,9 @@ test: lint  ## check everything: style, layers, tests, and every cell of every n
 test-instructor: setup  ## grade a class of right, wrong and hostile notebooks in the sandbox (Linux, bubblewrap)
 	@command -v bwrap >/dev/null || { echo "The sandbox is missing: apt install bubblewrap"; exit 1; }
 	@$(IN) $(PY) -m pytest -m instructor tests
+
+test-experiments: setup  ## make one stored number of every long experiment again, and compare
+	@$(IN) $(PY) -m pytest -m experiments tests -n 2 --dist load
 
 # In light and dark, wide and narrow, by mouse, touch and keys. SITE=folder tests that build and builds none.
 test-site: $(if $(SITE),setup,book)  ## build the book and use every page in a real browser (SITE=_build/html: without building)
@@ -99,6 +102,9 @@ mutants: setup  ## change the solutions in every small way and count the wrong o
 
 experiments: setup  ## run every long experiment and store its results (some hours)
 	@$(IN) for file in experiments/[0-9]*.py; do echo "$$file"; $(PY) "$$file" || exit 1; done
+
+bench: setup  ## time layers, long texts, decoding, training, chapters, book, tests, and store it (an idle machine, two hours)
+	@$(IN) for name in layers long_texts decoding recurrent training project; do $(PY) benchmarks/$$name.py || exit 1; done
 
 budget: setup  ## print seconds and peak memory of every chapter
 	@$(IN) $(PY) tools/notebooks.py budget book/*.ipynb

@@ -85,7 +85,7 @@ def run_and_store(
             values = run_seed(seed, **settings)
             done["values"][str(seed)] = values
             done["seconds"][str(seed)] = round(time.perf_counter() - start, 1)
-            _write(part, done)
+            write(part, done)
     stored = {
         "command": " ".join(["python", f"{file.parent.name}/{file.name}", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
@@ -97,7 +97,7 @@ def run_and_store(
         "versions": versions(),
     }
     path = results / f"{file.stem}.json"
-    _write(path, stored)
+    write(path, stored)
     part.unlink()
     return path
 
@@ -138,7 +138,7 @@ def _fingerprint(file: Path, settings: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
     # allow_nan=False: NaN is no JSON, and a result that is no number is no result
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False, default=_plain)

@@ -36,6 +36,7 @@ def test_a_stored_result_says_how_it_was_made(path):
     none_of(result_problems(path))
 
 
+@pytest.mark.experiments
 @pytest.mark.parametrize("path", experiments(), ids=lambda path: path.stem)
 def test_one_stored_number_can_be_made_again(path):
     module, stored = load(path), stored_by(path)

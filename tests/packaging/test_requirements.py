@@ -19,7 +19,7 @@ PINS = {
     for r in (Requirement(line) for line in LINES if line.strip() and not line.startswith("#"))
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CODE = ("attncourse", "tests", "tools", "experiments", "book/_ext")
+CODE = ("attncourse", "tests", "tools", "benchmarks", "experiments", "book/_ext")
 
 pytestmark = pytest.mark.packaging
 
