@@ -15,13 +15,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from page_parts import MarkError, filled, table  # noqa: E402 (beside this file, in the repository)
 
 from attncourse.classroom import framing, one_notebook, plugins, rerun  # noqa: E402
 from attncourse.classroom.sandbox import GIB, MIB  # noqa: E402
 from tests.classroom.submissions import BULLETS, CASES, Case, named  # noqa: E402
 
 PAGE = ROOT / "book" / "grading.md"
+TOOL = "tools/grading_tables.py"
 # Hostile cases beside those that the promises of grading name.
 MORE: dict[str, tuple[str, ...]] = {
     "answers without measure": ("giant-result", "deep-recursion"),
@@ -54,10 +57,6 @@ WHERE = re.compile(r", (?:when the cell runs|in the function|in the working fold
 CODE = re.compile(r"(?<!\S)([\w./]*[_/][\w./]*|\w+\.\w+)(?=[,;\s]|$)")
 
 
-class TableError(ValueError):
-    """The page has no place for a table."""
-
-
 def _cell(text: str) -> str:
     return CODE.sub(r"`\1`", text).replace("|", r"\|")
 
@@ -79,18 +78,16 @@ def kinds() -> dict[str, tuple[str, ...]]:
 
 def hostile_table() -> str:
     """Return the table that says what becomes of which notebook."""
-    rows = [("what it does", "tried as", "what happens"), ("---", "---", "---")]
+    rows = []
     for kind, names in kinds().items():
         rows += _rows(kind, named(*names)) if names else [(_cell(kind), *ARCHIVE)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return table(("what it does", "tried as", "what happens"), rows)
 
 
 def limits_table() -> str:
     """Return the table of the sandbox's limits."""
     kernel, outside = one_notebook.KERNEL_LIMITS, rerun.LIMITS
     rows = [
-        ("limit on", "the notebook in its kernel", "the answer again, outside"),
-        ("---", "---", "---"),
         ("time of one cell, or of all calls", f"{one_notebook.CELL_SECONDS} s", f"{rerun.CALLS_SECONDS:g} s"),
         ("processor time of all calls", "–", f"{rerun.CALLS_CPU_SECONDS:g} s"),
         ("time in all", f"{kernel.seconds:g} s", f"{outside.seconds:g} s and the calls"),
@@ -108,28 +105,12 @@ def limits_table() -> str:
     rows.append(("size of the file that was handed in", size, "the same file"))
     kept = f"{plugins.MAX_TEXT:,} characters of each output, {plugins.MAX_OUTPUTS} outputs of each cell"
     rows.append(("what is kept of what it prints", kept, "nothing but the check's message"))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return table(("limit on", "the notebook in its kernel", "the answer again, outside"), rows)
 
 
-TABLES = {"hostile": hostile_table, "limits": limits_table}
-
-
-def filled(page: str) -> str:
-    """Return a page with its tables written anew.
-
-    Raises
-    ------
-    TableError
-        If a pair of comments is missing.
-    """
-    for name, table in TABLES.items():
-        begin, end = f"<!-- {name}: written by tools/grading_tables.py -->", f"<!-- end of {name} -->"
-        if page.count(begin) != 1 or page.count(end) != 1:
-            raise TableError(f"the page must hold {begin!r} and {end!r} once each")
-        before, _, rest = page.partition(begin)
-        after = rest.partition(end)[2]
-        page = f"{before}{begin}\n\n{table()}\n{end}{after}"
-    return page
+def current(page: str) -> str:
+    """Return a page with its tables as they are now."""
+    return filled(page, {"hostile": hostile_table(), "limits": limits_table()}, TOOL)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,8 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = parser.parse_args(arguments).command
     stored = PAGE.read_text(encoding="utf-8")
     try:
-        text = filled(stored)
-    except TableError as error:
+        text = current(stored)
+    except MarkError as error:
         print(error, file=sys.stderr)
         return 1
     if command == "write":

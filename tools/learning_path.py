@@ -30,9 +30,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools"), str(ROOT / "experiments")]
 from exercise_pages import chapter_file, chapter_title  # noqa: E402 (beside this file)
 from learning_path_picture import picture  # noqa: E402
 from notebooks import execute, write_atomically  # noqa: E402
+from page_parts import MarkError, filled  # noqa: E402
 from teaching_plan_rules import PlanError, all_chapters, chosen, in_fives, needed_by  # noqa: E402
 from teaching_plans import DATA as PLANS  # noqa: E402
-from teaching_plans import filled, link_to, numbers  # noqa: E402
+from teaching_plans import link_to, numbers  # noqa: E402
 
 DATA = ROOT / "book" / "learning-path.yml"
 PAGE = ROOT / "book" / "learning-path.md"
@@ -308,7 +309,7 @@ def main(arguments: list[str] | None = None) -> int:
         path = read_path(yaml.safe_load(DATA.read_text(encoding="utf-8")), stored_times())
         found = list(problems(path))
         made = {} if found else outputs(path)
-    except PlanError as error:
+    except (PlanError, MarkError) as error:
         found = [str(error)]
     if found:
         print(*found, sep="\n", file=sys.stderr)

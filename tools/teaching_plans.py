@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from exercise_pages import chapter_file, chapter_title, kind_text  # noqa: E402 (beside this file, in the package)
 from notebooks import write_atomically  # noqa: E402
+from page_parts import MarkError, filled, table  # noqa: E402
 from teaching_plan_rules import (  # noqa: E402
     Plan,
     PlanError,
@@ -38,15 +39,10 @@ from tests.support.links import slug  # noqa: E402 (the rules and the page make 
 
 DATA = ROOT / "book" / "teaching-plans.yml"
 PAGE = ROOT / "book" / "teaching-plans.md"
+TOOL = "tools/teaching_plans.py"
 LEDGER = ROOT / "book" / "ledger.yml"
 SENTENCE_END = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 WORK = {"live": "live", "derivation": "derivation", "quiz": "think, pair, share"}
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """Return a table of the page."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in lines)
 
 
 def link_to(number: int, title: str = "", text: str = "") -> str:
@@ -342,29 +338,12 @@ def parts_of(plans: Mapping[str, Plan]) -> dict[str, str]:
     }
 
 
-def filled(page: str, parts: Mapping[str, str], tool: str = "tools/teaching_plans.py") -> str:
-    """Return the page with the parts between its marks, which name the tool that writes them.
-
-    Raises
-    ------
-    PlanError
-        If a part has no place, or more than one.
-    """
-    for name, text in parts.items():
-        marks = f"<!-- {name}: written by {tool} -->\n", f"<!-- end of {name} -->"
-        if [page.count(mark) for mark in marks] != [1, 1] or page.index(marks[0]) > page.index(marks[1]):
-            raise PlanError(f"the page must hold the marks of {name!r} once, in order")
-        before, _, rest = page.partition(marks[0])
-        page = f"{before}{marks[0]}\n{text}\n\n{marks[1]}{rest.partition(marks[1])[2]}"
-    return page
-
-
 def current(page: str) -> str:
     """Return the page as the plans, the bank and the chapters make it."""
     data = yaml.safe_load(DATA.read_text(encoding="utf-8"))
     claims = yaml.safe_load(LEDGER.read_text(encoding="utf-8"))["claims"]
     vote = {"vote": vote_text(data["vote"], claims)}
-    return filled(page, vote | parts_of(read_plans(data, current_bank())))
+    return filled(page, vote | parts_of(read_plans(data, current_bank())), TOOL)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -375,7 +354,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         stored = PAGE.read_text(encoding="utf-8")
         text = current(stored)
-    except PlanError as error:
+    except (PlanError, MarkError) as error:
         print(error, file=sys.stderr)
         return 1
     if action == "write":

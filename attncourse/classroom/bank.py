@@ -13,6 +13,7 @@ where a question is answered in words: ``answer``, ``rubric``.
 """
 
 import ast
+import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -129,10 +130,10 @@ def read_exercise(path: Path, seed: int = 0) -> ExerciseFile:
         If the file does not keep to the format.
     """
     try:
-        notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="md:myst")
+        notebook = _parsed(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise BadExercise(f"{path.name}: the front matter is no YAML: {error}") from error
-    meta = dict(notebook.metadata.get("exercise") or {})
+    meta = copy.deepcopy(dict(notebook.metadata.get("exercise") or {}))
     if missing := KEYS.keys() ^ meta.keys():
         raise BadExercise(
             f"{path.name}: the front matter must hold {sorted(KEYS)}; missing or unknown: {sorted(missing)}"
@@ -161,6 +162,12 @@ def read_exercise(path: Path, seed: int = 0) -> ExerciseFile:
             raise BadExercise(f"{path.name}: a {cell.cell_type} cell with the tags {tags}")
         cells.append(Cell(cell.cell_type, tags[0] if tags else "", PLACEHOLDER.sub(fill, cell.source)))
     return ExerciseFile(path, meta, tuple(cells), seed)
+
+
+@cache
+def _parsed(text: str) -> nbformat.NotebookNode:
+    """Return the cells of a file's text; nobody may change them."""
+    return jupytext.reads(text, fmt="md:myst")
 
 
 def exercise_paths(folder: Path = FOLDER) -> list[Path]:

@@ -17,7 +17,7 @@ from teaching_plan_rules import (
     read_plans,
     sections,
 )
-from teaching_plans import DATA, LEDGER, PAGE, command, current, filled, main, parts_of, vote_text
+from teaching_plans import DATA, LEDGER, PAGE, command, current, main, parts_of, vote_text
 
 from attncourse.classroom.bank import KINDS
 from attncourse.classroom.course import check_name
@@ -390,21 +390,6 @@ def test_people_keep_what_stands_outside_the_marks(data):
     page = PAGE.read_text(encoding="utf-8")
     changed_page = current(page.replace("# Teaching plans\n", "# Plans for teaching\n"))
     assert changed_page.startswith("# Plans for teaching\n")
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("<!-- end of kinds -->", ""),
-        ("<!-- kinds: written by tools/teaching_plans.py -->\n", ""),
-        ("<!-- end of kinds -->", "<!-- end of kinds --><!-- end of kinds -->"),
-    ],
-)
-def test_a_page_without_its_marks_is_refused(old, new):
-    page = PAGE.read_text(encoding="utf-8")
-    assert old in page
-    with pytest.raises(PlanError, match="must hold the marks of 'kinds' once, in order"):
-        filled(page.replace(old, new), {"kinds": "text"})
 
 
 def test_check_and_write(tmp_path, monkeypatch, capsys):
