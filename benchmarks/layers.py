@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 import torch
-from measuring import Call, in_turns, store, summary, threads
+from measuring import Call, in_turns, ratio, store, summary, threads
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,9 +22,12 @@ from attncourse.multihead import MultiHeadAttention, merge_heads, split_heads
 from attncourse.training import set_seed
 
 # batch, tokens, d_model, heads; and how many rounds
-SIZES = {(8, 128, 256, 8): 25, (4, 512, 512, 8): 11, (1, 2048, 512, 8): 9, (1, 8192, 256, 4): 5}
-LIMIT, EXPLICIT = "least: one product, torch's kernel", "least with weights: baddbmm, softmax, bmm"
-OURS, OURS_EXPLICIT = "MultiHeadAttention", "MultiHeadAttention, with weights"
+SIZES = {(8, 128, 256, 8): 25, (4, 512, 512, 8): 11, (1, 2048, 512, 8): 9, (1, 8192, 256, 4): 7}
+LEAST = {
+    "without weights": "one product, torch's kernel",
+    "with weights": "one product, baddbmm, softmax, bmm",
+}
+OURS, TORCHS, KERAS = "MultiHeadAttention", "nn.MultiheadAttention", "Keras MultiHeadAttention"
 Layer = Callable[[Tensor, bool], Tensor]
 
 
@@ -64,8 +67,8 @@ class LeastExplicit(Least):
         return self.output_proj(merge_heads(attended))
 
 
-def layers(n_tokens: int, d_model: int, n_heads: int) -> dict[str, Layer]:
-    """Return the contenders, from vectors and whether the future is hidden to vectors."""
+def layers(n_tokens: int, d_model: int, n_heads: int) -> dict[tuple[str, str], Layer]:
+    """Return the contenders of both kinds, from vectors and whether the future is hidden to vectors."""
     ours, torchs = (
         MultiHeadAttention(d_model, n_heads),
         nn.MultiheadAttention(d_model, n_heads, batch_first=True),
@@ -78,14 +81,15 @@ def layers(n_tokens: int, d_model: int, n_heads: int) -> dict[str, Layer]:
         return torchs(x, x, x, need_weights=with_weights, average_attn_weights=False,
                       attn_mask=mask, is_causal=is_causal and not with_weights)[0]  # fmt: skip
 
+    without, with_weights = LEAST
     return {
-        LIMIT: Least(d_model, n_heads),
-        OURS: lambda x, is_causal: ours(x, is_causal=is_causal),
-        "nn.MultiheadAttention": partial(of_torch, with_weights=False),
-        "Keras MultiHeadAttention": lambda x, is_causal: keras_layer(x, x, use_causal_mask=is_causal),
-        EXPLICIT: LeastExplicit(d_model, n_heads),
-        OURS_EXPLICIT: lambda x, is_causal: ours(x, is_causal=is_causal, return_weights=True)[0],
-        "nn.MultiheadAttention, with weights": partial(of_torch, with_weights=True),
+        (without, LEAST[without]): Least(d_model, n_heads),
+        (without, OURS): lambda x, is_causal: ours(x, is_causal=is_causal),
+        (without, TORCHS): partial(of_torch, with_weights=False),
+        (without, KERAS): lambda x, is_causal: keras_layer(x, x, use_causal_mask=is_causal),
+        (with_weights, LEAST[with_weights]): LeastExplicit(d_model, n_heads),
+        (with_weights, OURS): lambda x, is_causal: ours(x, is_causal=is_causal, return_weights=True)[0],
+        (with_weights, TORCHS): partial(of_torch, with_weights=True),
     }
 
 
@@ -116,16 +120,14 @@ def measure(sizes: dict[tuple[int, ...], int]) -> list[dict]:
                     with threads(n_threads) as clock:
                         seconds = in_turns(turns, rounds, clock, at_least=0.03)
                     row = {"batch": batch, "tokens": n_tokens, "d_model": d_model, "heads": n_heads,
-                           "threads": n_threads, "causal": is_causal, "backward": backward,
-                           "layers": summary(seconds, LIMIT)}  # fmt: skip
-                    row["layers"][OURS_EXPLICIT]["to least with weights"] = summary(seconds, EXPLICIT)[
-                        OURS_EXPLICIT
-                    ]["ratio"]
+                           "threads": n_threads, "causal": is_causal, "backward": backward}  # fmt: skip
+                    for kind, least in LEAST.items():
+                        of_kind = {name: some for (one, name), some in seconds.items() if one == kind}
+                        row[kind] = summary(of_kind, least)
+                        row[kind][OURS]["to torch's"] = round(ratio(of_kind, OURS, TORCHS), 3)
+                    row["price of weights"] = round(ratio(seconds, *reversed(LEAST.items())), 2)
                     rows.append(row)
-                    told = {name: found["ratio"] for name, found in row["layers"].items()}
-                    print(batch, n_tokens, n_threads, "causal" if is_causal else "full",
-                          "backward" if backward else "forward", told,
-                          row["layers"][OURS_EXPLICIT]["to least with weights"], flush=True)  # fmt: skip
+                    print(row, flush=True)
     return rows
 
 

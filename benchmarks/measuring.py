@@ -10,9 +10,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,13 @@ def threads(number: int) -> Iterator[Callable[[], float]]:
 
 
 def in_turns(
-    contenders: Mapping[str, Call], rounds: int, clock: Callable[[], float], *, at_least: float = 0.02
-) -> dict[str, list[float]]:
+    contenders: Mapping[Hashable, Call], rounds: int, clock: Callable[[], float], *, at_least: float = 0.02
+) -> dict[Hashable, list[float]]:
     """Let contenders take turns, and return the seconds of each in every round.
 
     Parameters
     ----------
-    contenders : mapping of str to callable
+    contenders : mapping to callable
         What is measured, by name.
     rounds : int
         How often each has its turn; one more round before them is not counted.
@@ -82,12 +83,12 @@ def in_turns(
     return seconds
 
 
-def ratio(seconds: Mapping[str, list[float]], name: str, to: str) -> float:
+def ratio(seconds: Mapping[Hashable, list[float]], name: Hashable, to: Hashable) -> float:
     """Return the median over the rounds of one contender's seconds divided by another's."""
     return statistics.median(a / b for a, b in zip(seconds[name], seconds[to], strict=True))
 
 
-def summary(seconds: Mapping[str, list[float]], to: str) -> dict[str, dict[str, float]]:
+def summary(seconds: Mapping[Hashable, list[float]], to: Hashable) -> dict[Hashable, dict[str, float]]:
     """Return median seconds and the ratio to one contender, for each."""
     return {
         name: {
@@ -125,7 +126,7 @@ def store(name: str, values: Mapping[str, Any], seconds: float) -> Path:
         "machine": machine(),
         "seconds": round(seconds),
         "values": values,
-        "versions": versions(),
+        "versions": versions() | {"keras": metadata.version("keras")},
     }
     write(path, content)
     return path

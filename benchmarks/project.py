@@ -18,7 +18,7 @@ from measuring import ROOT, store
 sys.path.insert(0, str(ROOT / "tools"))
 from notebooks import execute
 
-SUMMARY = re.compile(r"=+ (?P<what>\d+ passed.*?) in (?P<seconds>[\d.]+)s")
+SUMMARY = re.compile(r"=+ (?P<what>[^=]*\d+ passed.*?) in (?P<seconds>[\d.]+)s")
 
 
 def chapters(paths: list[Path]) -> list[dict]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from attncourse import blockwise
 from attncourse.attention import scaled_dot_product_attention
 from attncourse.blockwise import blockwise_attention
 from attncourse.costs import fit_exponent, score_bytes
@@ -173,6 +174,19 @@ def test_block_sizes_change_only_the_rounding(block_queries, block_keys, is_caus
         blockwise_attention(*inputs, is_causal=is_causal),
         **EXACT,
     )
+
+
+def test_long_texts_get_larger_blocks_unless_sizes_are_given(monkeypatch):
+    seen, real = [], blockwise._Blocks
+    monkeypatch.setattr(blockwise, "_Blocks", lambda *given: seen.append(given[-2:]) or real(*given))
+    monkeypatch.setattr(blockwise, "_LONG_TEXT", 1100)
+    for sizes in ((1100, 1100), (1101, 1101), (600, 1101)):
+        inputs = arrays(n_queries=sizes[0], n_keys=sizes[1], leading=())
+        output = blockwise_attention(*inputs, is_causal=True)
+        small = blockwise_attention(*inputs, is_causal=True, block_queries=256, block_keys=512)
+        torch.testing.assert_close(output, small, **EXACT)
+    assert seen[::2] == [(256, 512), (1024, 1024), (600, 1024)]
+    assert seen[1::2] == [(256, 512)] * 3
 
 
 @pytest.mark.parametrize(("n_queries", "n_keys"), [(11, 29), (29, 11), (13, 13), (1, 17), (17, 1)])
