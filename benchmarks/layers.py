@@ -1,6 +1,7 @@
 """Time one layer of multi-head attention against the least that it can cost, and against libraries' layers.
 
-Run by hand on an idle machine: ``python benchmarks/layers.py``, about fifteen minutes; or ``make bench``.
+Run by hand on an idle Linux machine: ``python benchmarks/layers.py``, about twenty minutes; or ``make
+bench``.
 """
 
 import argparse
@@ -14,7 +15,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 import torch
-from measuring import Call, in_turns, ratio, store, summary, threads
+from measuring import Call, in_turns, keep_memory, ratio, store, summary, threads
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +23,7 @@ from attncourse.multihead import MultiHeadAttention, merge_heads, split_heads
 from attncourse.training import set_seed
 
 # batch, tokens, d_model, heads; and how many rounds
-SIZES = {(8, 128, 256, 8): 25, (4, 512, 512, 8): 11, (1, 2048, 512, 8): 9, (1, 8192, 256, 4): 7}
+SIZES = {(8, 128, 256, 8): 31, (4, 512, 512, 8): 15, (1, 2048, 512, 8): 15, (1, 8192, 256, 4): 7}
 LEAST = {
     "without weights": "one product, torch's kernel",
     "with weights": "one product, baddbmm, softmax, bmm",
@@ -136,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", type=int, nargs="+", help="only these numbers of tokens; nothing is stored")
     only = parser.parse_args().only
+    keep_memory()
     start = time.perf_counter()
     rows = measure({size: rounds for size, rounds in SIZES.items() if not only or size[1] in only})
     if not only:

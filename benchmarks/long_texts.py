@@ -1,11 +1,10 @@
 """Time and memory of attention to long texts: all at once, block by block, in a window, and made linear.
 
-Run by hand on an idle Linux machine: ``python benchmarks/long_texts.py``, about twenty minutes; or
+Run by hand on an idle Linux machine: ``python benchmarks/long_texts.py``, about half an hour; or
 ``make bench``. Memory is the peak of a fresh process above what it held with the arguments made.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -94,7 +93,7 @@ def measure(lengths: tuple[int, ...], n_threads: int) -> list[dict]:
                 for way, found in row["ways"].items() if n_threads == 1 else ():
                     options = ["--memory-of", way, "--tokens", str(n_tokens)]
                     options += ["--causal"] * is_causal + ["--backward"] * backward
-                    found["bytes"] = statistics.median(in_fresh_process(__file__, *options) for _ in range(3))
+                    found["bytes"] = in_fresh_process(__file__, *options)
                 rows.append(row)
                 print(n_tokens, n_threads, is_causal, backward, row["ways"], flush=True)
     return rows

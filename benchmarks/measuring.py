@@ -4,6 +4,7 @@ Contenders take turns, in another order each round. A ratio is formed within a r
 same conditions, and the median over the rounds counts: a program that interrupts one round changes nothing.
 """
 
+import ctypes
 import random
 import re
 import statistics
@@ -25,6 +26,23 @@ sys.path.insert(0, str(ROOT / "experiments"))
 from _store import machine, versions, write  # noqa: E402 (the experiments' own way of storing)
 
 Call = Callable[[], object]
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
+
+
+def keep_memory() -> None:
+    """Let this process keep what it frees, so that only its first calls ask the operating system for memory.
+
+    A layer with all weights of 8,192 tokens holds gigabytes. Asked for anew, they arrive page by page and
+    filled with zeros, which takes as long as the layer itself and differs from minute to minute.
+
+    Raises
+    ------
+    OSError
+        If the C library has no such switch; it is glibc's.
+    """
+    libc = ctypes.CDLL(None)
+    if not (libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1)):
+        raise OSError("mallopt refused to keep memory")
 
 
 @contextmanager
@@ -117,16 +135,22 @@ def in_fresh_process(file: str, *options: str) -> float:
     return float(done.stdout)
 
 
+def conditions() -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the machine, and the versions of what was measured."""
+    return machine(), versions() | {"keras": metadata.version("keras")}
+
+
 def store(name: str, values: Mapping[str, Any], seconds: float) -> Path:
     """Write ``benchmarks/results/NAME.json``: what was measured, and what is needed to measure it again."""
     path = RESULTS / f"{name}.json"
+    here, with_versions = conditions()
     content = {
         "command": f"python benchmarks/{name}.py",
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
+        "machine": here,
         "seconds": round(seconds),
         "values": values,
-        "versions": versions() | {"keras": metadata.version("keras")},
+        "versions": with_versions,
     }
     write(path, content)
     return path

@@ -19,6 +19,7 @@ from attncourse.classroom.problem import CourseProblem
 from attncourse.classroom.records import write_text
 
 CONFIG = "nbgrader_config.py"
+GRADEBOOK_SECONDS = 60
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 CONFIG_TEXT = f"""\
 # Made by `attncourse assign`. Yours to change, except where a comment says otherwise.
@@ -172,6 +173,7 @@ def read_config(course: Path) -> Config:
     """Return nbgrader's configuration of a course."""
     config = PyFileConfigLoader(CONFIG, path=str(course)).load_config()
     config.CourseDirectory.root = str(course)
+    config.CourseDirectory.db_url = database(course)
     return config
 
 
@@ -189,5 +191,5 @@ def nbgrader_ready() -> Iterator[None]:
 
 
 def database(course: Path) -> str:
-    """Return the address of the gradebook."""
-    return f"sqlite:///{course / 'gradebook.db'}"
+    """Return the address of the gradebook; whoever finds another process writing waits so many seconds."""
+    return f"sqlite:///{course / 'gradebook.db'}?timeout={GRADEBOOK_SECONDS}"

@@ -58,7 +58,8 @@ KERNEL_LIMITS = Limits(seconds=75, cpu_seconds=45)
 SAME_SCORE = 0.005
 # More than all limits of one notebook together, on a busy machine.
 NOTEBOOK_SECONDS = 300.0
-MAX_TRIES = 2
+# A run that was killed is one try; so is another student's work that ended all graders at once.
+MAX_TRIES = 3
 PR_SET_PDEATHSIG = 1
 NOT_ATTEMPTED = "not attempted"
 NOTHING_HANDED_IN = "nothing was handed in"
@@ -310,25 +311,29 @@ def _tries(place: Workplace, student: str, slug: str) -> Path:
 
 
 def _grade_safely(place: Workplace, student: str, exercise: Assigned, found: Found, key: str) -> Record:
-    """Grade one notebook, whatever it does; give up if it has ended the grader's process twice."""
+    """Grade one notebook, whatever it does; give up when several tries have failed.
+
+    A try that ends this process counts as well: the file that counts them is written before.
+    """
     begun = _tries(place, student, exercise.slug)
-    n_tries = len(begun.read_bytes()) if begun.exists() else 0
-    record = Record(student, exercise.slug, "unreadable", exercise.points)
-    if n_tries >= MAX_TRIES:
-        record = replace(record, reason="the grader did not come to an end with it, twice")
-        write_record(place.course, place.assignment.name, record)
-        begun.unlink()
-        return record
     begun.parent.mkdir(parents=True, exist_ok=True)
-    begun.write_bytes(b"." * (n_tries + 1))
-    job = Path(tempfile.mkdtemp(prefix="j", dir=place.folder))
-    try:
-        with nbgrader_ready(), _deadline(NOTEBOOK_SECONDS):
-            record = _grade_one(place, student, exercise, found, key, job)
-    except (Exception, SystemExit) as error:
-        record = replace(record, reason=f"the grader itself failed: {_why(error, '')}")
-    finally:
-        shutil.rmtree(job, ignore_errors=True)
+    n_tries = len(begun.read_bytes()) if begun.exists() else 0
+    record = Record(
+        student, exercise.slug, "unreadable", exercise.points,
+        reason=f"the grader did not come to an end with it, in {MAX_TRIES} tries",
+    )  # fmt: skip
+    while n_tries < MAX_TRIES:
+        n_tries += 1
+        begun.write_bytes(b"." * n_tries)
+        job = Path(tempfile.mkdtemp(prefix="j", dir=place.folder))
+        try:
+            with nbgrader_ready(), _deadline(NOTEBOOK_SECONDS):
+                record = _grade_one(place, student, exercise, found, key, job)
+                break
+        except (Exception, SystemExit) as error:
+            record = replace(record, reason=f"the grader itself failed: {_why(error, '')}")
+        finally:
+            shutil.rmtree(job, ignore_errors=True)
     write_record(place.course, place.assignment.name, record)
     begun.unlink(missing_ok=True)
     return record

@@ -155,4 +155,4 @@ def test_nbgrader_finds_its_programs_and_is_quiet(monkeypatch):
 
 
 def test_the_gradebook_lies_in_the_course(tmp_path):
-    assert database(tmp_path) == f"sqlite:///{tmp_path}/gradebook.db"
+    assert database(tmp_path) == f"sqlite:///{tmp_path}/gradebook.db?timeout=60"
