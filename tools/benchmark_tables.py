@@ -51,6 +51,9 @@ def read_results(folder: Path = RESULTS) -> dict[str, dict]:
     if missing:
         raise ResultError(f"no results of {missing}: run make bench")
     found = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
+    parts = found["project"]["values"].keys()
+    if left := {"chapters", "book", "tests"} - parts:
+        raise ResultError(f"no results of {sorted(left)} in project.json: run python benchmarks/project.py")
     for what in ("machine", "versions"):
         kinds = {json.dumps(_plain(one[what]), sort_keys=True) for one in found.values()}
         if len(kinds) > 1:

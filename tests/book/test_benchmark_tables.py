@@ -86,6 +86,9 @@ def test_results_that_do_not_belong_together_are_refused(copied):
     change("decoding", "machine", {"cpu": "another", "torch_threads": 1})
     with pytest.raises(ResultError, match=r"different machine: run make bench again(.|\n)*another"):
         read_results(folder)
+    change("project", "values", {"book": {}, "chapters": []})
+    with pytest.raises(ResultError, match=r"no results of \['tests'\] in project\.json: run python"):
+        read_results(folder)
     (folder / "training.json").unlink()
     with pytest.raises(ResultError, match=r"no results of \['training'\]: run make bench"):
         read_results(folder)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.book
 
 ASSETS = BOOK / "_assets"
 DRAWINGS = sorted(path for path in ASSETS.glob("*.svg") if path.stem != "logo")
-MADE = {"learning-path"}  # written by a program, in the page's own colour only
+MADE = {"learning-path", "long-texts"}  # written by programs, in the page's own colour only
 STYLE = (ASSETS / "diagram.css").read_text("utf-8")
 SVG = "{http://www.w3.org/2000/svg}"
 PHONE = 360  # pixels: the width of a drawing on a narrow phone, and of every viewBox
