@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,6 +61,7 @@ SAME_SCORE = 0.005
 NOTEBOOK_SECONDS = 300.0
 # A run that was killed is one try; so is another student's work that ended all graders at once.
 MAX_TRIES = 3
+RETRY_SECONDS = 5.0  # what disturbed the grader, such as another student's fork bomb, may be over then
 PR_SET_PDEATHSIG = 1
 NOT_ATTEMPTED = "not attempted"
 NOTHING_HANDED_IN = "nothing was handed in"
@@ -334,6 +336,8 @@ def _grade_safely(place: Workplace, student: str, exercise: Assigned, found: Fou
             record = replace(record, reason=f"the grader itself failed: {_why(error, '')}")
         finally:
             shutil.rmtree(job, ignore_errors=True)
+        if n_tries < MAX_TRIES:
+            time.sleep(RETRY_SECONDS)
     write_record(place.course, place.assignment.name, record)
     begun.unlink(missing_ok=True)
     return record
