@@ -25,7 +25,6 @@ from attncourse._checks import (
 from attncourse.attention import masked_softmax_
 from attncourse.masks import causal_mask
 from attncourse.positions import ROTARY_LAYOUTS, rotate
-from attncourse.scores import ScaledDotScore
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
@@ -197,7 +196,6 @@ class MultiHeadAttention(nn.Module):
         self.key_proj = nn.Linear(d_key, n_kv_heads * self.d_head, bias=bias)
         self.value_proj = nn.Linear(d_value, n_kv_heads * self.d_head, bias=bias)
         self.output_proj = nn.Linear(d_model, d_model, bias=bias)
-        self.score = ScaledDotScore()
         # As in BorrowedAttention: nn.Linear's own start shrinks vectors, and all scores would begin equal.
         for proj in (self.query_proj, self.key_proj, self.value_proj, self.output_proj):
             nn.init.xavier_uniform_(proj.weight)
@@ -320,7 +318,8 @@ class MultiHeadAttention(nn.Module):
         group = self.n_heads // self.n_kv_heads
         if group > 1:  # neighbours share: key-value head g serves heads g * group … (g + 1) * group - 1
             key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
-        scores = self.score(query, key)  # (batch, n_heads, n_queries, n_keys)
+        key = key.contiguous()  # each head's keys side by side: a transposed copy would take longer
+        scores = query / math.sqrt(self.d_head) @ key.transpose(-2, -1)  # (batch, n_heads, n_queries, n_keys)
         if score_bias is not None:
             scores = scores + score_bias.to(scores.dtype)
         if is_causal:
