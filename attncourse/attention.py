@@ -104,8 +104,10 @@ def masked_softmax_(scores: torch.Tensor, mask: torch.Tensor | None = None) -> t
         return _masked_softmax(scores, None)
     check_type("mask", mask, torch.Tensor)
     check_mask(mask, scores.shape)
-    empty = ~mask.any(dim=-1, keepdim=True)
-    any_empty = bool(empty.any())
+    # Where every query may see the first key, as with a causal mask or padding at the end, no row is empty.
+    mask = torch.atleast_1d(mask)
+    empty = None if bool(mask[..., :1].all()) else ~mask.any(dim=-1, keepdim=True)
+    any_empty = empty is not None and bool(empty.any())
     # The smaller of a score and -inf is -inf: as masked_fill_(~mask, -inf), and nine times faster.
     highest = torch.where(mask, math.inf, -math.inf).to(scores.dtype)
     # A hidden score gets weight 0, and so gradient 0: writing over it needs no backward pass of its own.

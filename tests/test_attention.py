@@ -287,6 +287,25 @@ def test_writing_over_the_scores_gives_the_same_weights_and_gradients(case, with
         torch.testing.assert_close(ours, other, **FLOAT64)
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.tensor(True),
+        torch.tensor(False),
+        torch.tensor([False]),
+        torch.tensor([False, True, True]),  # the first key is hidden, and no row is empty
+        torch.tensor([[True], [False]]),
+        torch.tensor([[False, True, False], [False, False, False]]),
+        torch.tensor([[True, False, False], [True, True, False]]),
+    ],
+    ids=lambda mask: str(mask.int().tolist()),
+)
+def test_writing_over_the_scores_finds_empty_rows_in_masks_of_every_shape(mask):
+    scores = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = masked_softmax(scores, mask)
+    assert torch.equal(masked_softmax_(scores.clone(), mask), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_writing_over_half_precision_scores_rounds_once_too(dtype):
     query, key, _ = arrays(dtype)
