@@ -28,8 +28,10 @@ PAGE = ROOT / "book" / "how-fast.md"
 PICTURE = ROOT / "book" / "_assets" / "long-texts.svg"
 TOOL = "tools/benchmark_tables.py"
 NAMES = ("layers", "long_texts", "decoding", "recurrent", "training", "project")
-OURS, TORCHS, KERAS = "MultiHeadAttention", "nn.MultiheadAttention", "Keras MultiHeadAttention"
+OURS, TORCHS = "MultiHeadAttention", "nn.MultiheadAttention"
+LAYERS = {OURS: f"`{OURS}`", TORCHS: f"`{TORCHS}`", "Keras MultiHeadAttention": "Keras"}
 KERNEL = "torch's kernel"
+WAYS = (KERNEL, "blockwise", "square", "window of 256", "linear")
 THREADS = {1: "one thread", 2: "two threads"}
 Results = Mapping[str, Mapping[str, Any]]
 Row = Mapping[str, Any]
@@ -130,21 +132,16 @@ def by_threads(text: Callable[[int], str]) -> str:
 
 def layers_table(rows: Sequence[Row], kind: str, n_threads: int) -> str:
     """Return how long a layer takes, and the others' times over it."""
-    (least,) = [name for name in rows[0][kind] if name not in (OURS, TORCHS, KERAS)]
-    others = [name for name in rows[0][kind] if name != least]
+    (least,) = rows[0][kind].keys() - LAYERS.keys()
+    others = [name for name in LAYERS if name in rows[0][kind]]  # not the order in which they are stored
     found = []
     for row in rows:
         if row["threads"] == n_threads:
             size = f"{row['batch']} × {row['tokens']:,} × {row['d_model']}"
             ratios = [times(row[kind][name]["ratio"]) for name in others]
             found.append((size, way(row), milliseconds(row[kind][least]["seconds"]), *ratios))
-    head = (
-        "batch × tokens × d_model",
-        "what",
-        "least, ms",
-        *(f"`{name}`" for name in others if name != KERAS),
-    )
-    return table((*head, *(["Keras"] if KERAS in others else [])), found)
+    head = ("batch × tokens × d_model", "what", "least, ms", *(LAYERS[name] for name in others))
+    return table(head, found)
 
 
 def layers_text(kind: str) -> Callable[[Results], str]:
@@ -185,7 +182,7 @@ def long_rows(results: Results, causal: bool, backward: bool, n_threads: int) ->
 def long_time(results: Results, causal: bool, backward: bool, n_threads: int) -> str:
     """Return the times for each length, as ratios to torch's kernel."""
     rows = long_rows(results, causal, backward, n_threads)
-    ways = [one for one in rows[0]["ways"] if one != KERNEL]
+    ways = [one for one in WAYS[1:] if one in rows[0]["ways"]]
     found = [
         (
             f"{row['tokens']:,}",
@@ -214,7 +211,7 @@ def long_text(causal: bool) -> Callable[[Results], str]:
 def memory_text(results: Results) -> str:
     """Return the extra memory of each way, in megabytes."""
     rows = long_rows(results, True, False, 1)
-    ways = list(rows[0]["ways"])
+    ways = [one for one in WAYS if one in rows[0]["ways"]]
     found = [
         (
             f"{row['tokens']:,}",
@@ -228,7 +225,7 @@ def memory_text(results: Results) -> str:
 def exponents_text(results: Results) -> str:
     """Return how time grows: the exponent of each way, forward, one thread."""
     found = [one for one in results["long_texts"]["values"]["exponents"] if one["threads"] == 1]
-    ways = list(dict.fromkeys(one["way"] for one in found))
+    ways = sorted({one["way"] for one in found}, key=WAYS.index)
     kinds = list(dict.fromkeys(way(one) for one in found))
     exponent = {(one["way"], way(one)): f"{one['exponent']:.2f}" for one in found}
     return table(("", *kinds), [(one, *(exponent.get((one, kind), "–") for kind in kinds)) for one in ways])
@@ -238,8 +235,8 @@ def lines(results: Results) -> dict[str, list[tuple[int, float]]]:
     """Return the lines of the picture: causal, forward, one thread."""
     found: dict[str, list[tuple[int, float]]] = {}
     for row in long_rows(results, True, False, 1):
-        for one, values in row["ways"].items():
-            found.setdefault(one, []).append((row["tokens"], values["seconds"]))
+        for one in filter(row["ways"].__contains__, WAYS):
+            found.setdefault(one, []).append((row["tokens"], row["ways"][one]["seconds"]))
     return found
 
 

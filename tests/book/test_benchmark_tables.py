@@ -61,6 +61,40 @@ def test_every_measured_row_stands_on_the_page(results):
     assert parts["project"].count(".ipynb)") == len(results["project"]["values"]["chapters"]) == 17
 
 
+def cells(text):
+    """Return the rows of a part's first table as dicts from head to cell."""
+    lines_ = text.split("\n\n")[0].split("\n")
+    head, _, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines_)
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_every_number_stands_under_its_name(results):
+    parts = {name: part(results) for name, part in benchmark_tables.PARTS.items()}
+    for part, kind in (("layers", "without weights"), ("layers with weights", "with weights")):
+        rows = [row for row in results["layers"]["values"]["rows"] if row["threads"] == 1]
+        for shown, row in zip(cells(parts[part]), rows, strict=True):
+            stored = {
+                "`MultiHeadAttention`": row[kind]["MultiHeadAttention"],
+                "`nn.MultiheadAttention`": row[kind]["nn.MultiheadAttention"],
+            }
+            if kind == "without weights":
+                stored["Keras"] = row[kind]["Keras MultiHeadAttention"]
+            assert {name: shown[name] for name in stored} == {
+                name: f"{one['ratio']:.2f} ×" for name, one in stored.items()
+            }
+            (least,) = [one for one in row[kind].values() if one["ratio"] == 1 and one not in stored.values()]
+            assert shown["least, ms"] == benchmark_tables.milliseconds(least["seconds"])
+    for part, causal in (("causal", True), ("full", False)):
+        for shown, row in zip(cells(parts[part]), long_rows(results, causal, False, 1), strict=True):
+            assert shown["tokens"] == f"{row['tokens']:,}"
+            for name, one in row["ways"].items():
+                if name != "torch's kernel":
+                    assert shown[name] == benchmark_tables.times(one["ratio"])
+    for shown, row in zip(cells(parts["memory"]), long_rows(results, True, False, 1), strict=True):
+        for name, one in row["ways"].items():
+            assert shown[f"{name}, MB"] == benchmark_tables.three(one["bytes"] / 1e6)
+
+
 def test_check_and_write(tmp_path, monkeypatch, capsys, results):
     page, picture = tmp_path / "how-fast.md", tmp_path / "long-texts.svg"
     stored = (BOOK / "how-fast.md").read_text(encoding="utf-8")
