@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 300, 44, 84, 22, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 300, 50, 98, 22, 40
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4")
 GAP = 13  # between two names, so that none covers another
 
@@ -71,7 +71,11 @@ def picture(lines: Mapping[str, Points]) -> str:
             f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x // 1024}k</text>'
         )
     drawn.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">tokens (k: times 1,024)</text>')
-    names = spread({name: down(points[-1][1]) for name, points in lines.items()})
+    # Names stand in each other's way only where their lines end together.
+    ends: dict[float, dict[str, float]] = {}
+    for name, points in lines.items():
+        ends.setdefault(points[-1][0], {})[name] = down(points[-1][1])
+    names = {name: place for together in ends.values() for name, place in spread(together).items()}
     for (name, points), dashes in zip(lines.items(), DASHES, strict=False):
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in points)
         dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
