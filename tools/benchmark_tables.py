@@ -29,7 +29,8 @@ PICTURE = ROOT / "book" / "_assets" / "long-texts.svg"
 TOOL = "tools/benchmark_tables.py"
 NAMES = ("layers", "long_texts", "decoding", "recurrent", "training", "project")
 OURS, TORCHS = "MultiHeadAttention", "nn.MultiheadAttention"
-LAYERS = {OURS: f"`{OURS}`", TORCHS: f"`{TORCHS}`", "Keras MultiHeadAttention": "Keras"}
+LAYERS = {OURS: "ours", TORCHS: "PyTorch", "Keras MultiHeadAttention": "Keras"}
+TIMES = "\N{NO-BREAK SPACE}×"
 KERNEL = "torch's kernel"
 WAYS = (KERNEL, "blockwise", "square", "window of 256", "linear")
 THREADS = {1: "one thread", 2: "two threads"}
@@ -101,7 +102,7 @@ def three(value: float) -> str:
 
 def times(ratio: float) -> str:
     """Return a ratio as it stands in the tables."""
-    return f"{ratio:.2f} ×" if ratio < 10 else f"{ratio:.1f} ×"
+    return f"{ratio:.2f}{TIMES}" if ratio < 10 else f"{ratio:.1f}{TIMES}"
 
 
 def between(values: Iterable[float]) -> str:
@@ -137,7 +138,7 @@ def layers_table(rows: Sequence[Row], kind: str, n_threads: int) -> str:
     found = []
     for row in rows:
         if row["threads"] == n_threads:
-            size = f"{row['batch']} × {row['tokens']:,} × {row['d_model']}"
+            size = f"{row['batch']}{TIMES} {row['tokens']:,}{TIMES} {row['d_model']}"
             ratios = [times(row[kind][name]["ratio"]) for name in others]
             found.append((size, way(row), milliseconds(row[kind][least]["seconds"]), *ratios))
     head = ("batch × tokens × d_model", "what", "least, ms", *(LAYERS[name] for name in others))
@@ -255,8 +256,8 @@ def decoding_table(rows: Sequence[Row], n_threads: int) -> str:
                     row["model"],
                     three(spent["everything again"]),
                     three(spent["KVCache"]),
-                    f"{faster['KVCache']:.1f} ×",
-                    f"{faster['torch.cat']:.1f} ×",
+                    f"{faster['KVCache']:.1f}{TIMES}",
+                    f"{faster['torch.cat']:.1f}{TIMES}",
                     times(row["to no checks"]),
                     f"{row['bytes of a layer'] / 1024:,.0f} KiB",
                 )
@@ -288,7 +289,7 @@ def recurrent_text(results: Results) -> str:
         found = [
             (
                 row["kind"],
-                f"{row['batch']} × {row['tokens']} × {row['features']}",
+                f"{row['batch']}{TIMES} {row['tokens']}{TIMES} {row['features']}",
                 "forward and backward" if row["backward"] else "forward",
                 milliseconds(row["ways"]["torch's layer"]["seconds"]),
                 times(row["ways"]["torch's cell"]["ratio"]),

@@ -74,13 +74,13 @@ def test_every_number_stands_under_its_name(results):
         rows = [row for row in results["layers"]["values"]["rows"] if row["threads"] == 1]
         for shown, row in zip(cells(parts[part]), rows, strict=True):
             stored = {
-                "`MultiHeadAttention`": row[kind]["MultiHeadAttention"],
-                "`nn.MultiheadAttention`": row[kind]["nn.MultiheadAttention"],
+                "ours": row[kind]["MultiHeadAttention"],
+                "PyTorch": row[kind]["nn.MultiheadAttention"],
             }
             if kind == "without weights":
                 stored["Keras"] = row[kind]["Keras MultiHeadAttention"]
             assert {name: shown[name] for name in stored} == {
-                name: f"{one['ratio']:.2f} ×" for name, one in stored.items()
+                name: f"{one['ratio']:.2f}\u00a0×" for name, one in stored.items()
             }
             (least,) = [one for one in row[kind].values() if one["ratio"] == 1 and one not in stored.values()]
             assert shown["least, ms"] == benchmark_tables.milliseconds(least["seconds"])
