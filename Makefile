@@ -103,7 +103,7 @@ mutants: setup  ## change the solutions in every small way and count the wrong o
 experiments: setup  ## run every long experiment and store its results (some hours)
 	@$(IN) for file in experiments/[0-9]*.py; do echo "$$file"; $(PY) "$$file" || exit 1; done
 
-bench: setup  ## time layers, long texts, decoding, training, chapters, book, tests, and store it (an idle machine, two hours)
+bench: setup  ## time layers, long texts, decoding, training, chapters, book, tests, and store it (an idle machine, 90 minutes)
 	@$(IN) for name in layers long_texts decoding recurrent training project; do $(PY) benchmarks/$$name.py || exit 1; done
 
 budget: setup  ## print seconds and peak memory of every chapter
